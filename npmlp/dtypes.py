@@ -84,7 +84,9 @@ def as_dtype(d: Any, operation: str = "tensor") -> dtype:
     try:
         converted = np.dtype(d)
     except TypeError:
-        raise DTypeError(f"{operation}: {d!r} is not a dtype; use one such as npmlp.float32") from None
+        raise DTypeError(
+            f"{operation}: {d!r} is not a dtype; use one such as npmlp.float32"
+        ) from None
     return from_numpy_dtype(converted, operation)
 
 

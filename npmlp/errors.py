@@ -27,5 +27,5 @@ class CheckpointError(NpmlpError, ValueError):
     """A checkpoint or saved file that is damaged, of another network, or not ours."""
 
 
-class OutsideSubsetError(NpmlpError, NotImplementedError):
+class OutsideSubsetError(NpmlpError, NotImplementedError, AttributeError):
     """PyTorch has it and npmlp does not: the message names it and says what to use instead."""

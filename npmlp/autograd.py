@@ -1,0 +1,438 @@
+"""autograd: running an operation writes a node on the tape; backward walks the tape.
+
+`apply(spec, *inputs, **attrs)` is the one place where an operation runs. If a gradient will be
+wanted, it leaves a Node: which operation, which arrays its backward reads, and an edge to
+whatever made each input. `backward` walks the nodes from the newest to the oldest. A node's
+sequence number grows as the tape is written, and an input is always older than its output, so
+sorting by that number is all the ordering that is needed: no recursion, any depth. PyTorch's
+engine takes nodes in the same order, so gradients that meet are added in the same order.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from npmlp import config
+from npmlp.errors import GraphError, ShapeError
+from npmlp.ops.spec import Array, ArraySpec, Attrs, Kernel, Layout, Needs, OpSpec
+
+_grad_enabled = True
+_sequence = itertools.count()
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _GradMode:
+    """A context manager, and a decorator, that sets whether operations are recorded."""
+
+    enabled: bool
+
+    def __enter__(self) -> None:
+        global _grad_enabled
+        self._before = _grad_enabled
+        _grad_enabled = self.enabled
+
+    def __exit__(self, *exc: object) -> None:
+        global _grad_enabled
+        _grad_enabled = self._before
+
+    def __call__(self, function: F) -> F:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return wrapped  # type: ignore[return-value]
+
+
+class no_grad(_GradMode):
+    """Within it no operation is recorded: `with npmlp.no_grad(): ...` or `@npmlp.no_grad()`."""
+
+    enabled = False
+
+
+class enable_grad(_GradMode):
+    """Within it operations are recorded, even inside of `no_grad`."""
+
+    enabled = True
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded now."""
+    return _grad_enabled
+
+
+class Storage:
+    """What all views of one array share: counters that tell when it was changed.
+
+    `version` counts changes of the values. `history` counts those that were themselves recorded:
+    after one, an older view would still carry the graph of the values from before.
+    """
+
+    __slots__ = ("history", "version")
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.history = 0
+
+
+class Node:
+    """One operation that ran: enough to compute its inputs' gradients from its output's."""
+
+    __slots__ = (
+        "attrs",
+        "edges",
+        "freed",
+        "guards",
+        "inputs",
+        "kernel",
+        "layout",
+        "needs",
+        "outs",
+        "retained",
+        "sequence",
+        "shapes",
+        "spec",
+    )
+
+    spec: OpSpec
+    attrs: Attrs
+    layout: Layout
+    kernel: Kernel | None
+    needs: Needs
+    inputs: tuple[Any, ...]  # the arrays that backward reads, None elsewhere
+    outs: tuple[Any, ...]
+    shapes: tuple[Any, ...]  # of all inputs
+    edges: tuple[Any, ...]  # per input: the Node that made it, the leaf Tensor, or None
+    sequence: int  # grows as the tape is written
+    freed: bool  # whether backward has dropped the saved arrays
+    guards: list[tuple[Storage, int, str]]  # what must not have changed since, and its name
+    retained: list[Any]  # tensors that asked for their gradient with retain_grad()
+
+    def name(self) -> str:
+        """As PyTorch names it: AddBackward0, LinearBackward0, ..."""
+        return "".join(part.capitalize() for part in self.spec.name.split("_")) + "Backward0"
+
+    def __repr__(self) -> str:
+        return f"<{self.name()}>"
+
+
+# ------------------------------------------------------------------------------------ forward
+
+
+@functools.lru_cache(maxsize=4096)
+def _prepare_cached(
+    spec: OpSpec, shapes: Any, dtypes: Any, attrs: Any, needs: Any, kernels: str
+) -> tuple[Layout, Kernel | None]:
+    return _prepare(spec, shapes, dtypes, dict(attrs), needs, kernels)
+
+
+def _prepare(
+    spec: OpSpec, shapes: Any, dtypes: Any, attrs: Attrs, needs: Any, kernels: str
+) -> tuple[Layout, Kernel | None]:
+    """Check the inputs, and say what arrays and which kernel the operation takes."""
+    layout = spec.layout(shapes, dtypes, attrs, needs)
+    kernel = spec.kernels.get(kernels)
+    if kernel is not None and not kernel.when(shapes, dtypes, attrs):
+        kernel = None
+    return layout, kernel
+
+
+def prepare(spec: OpSpec, arrays: Sequence[Any], attrs: Attrs, needs: Needs) -> Any:
+    """(layout, kernel) for these arrays; remembered, since a training step asks the same again."""
+    shapes = tuple([None if a is None else a.shape for a in arrays])
+    dtypes = tuple([None if a is None else a.dtype for a in arrays])
+    try:
+        return _prepare_cached(
+            spec, shapes, dtypes, tuple(attrs.items()), needs, config.get_kernels()
+        )
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        # an attribute that cannot be a dictionary's key, such as an array of indices
+        return _prepare(spec, shapes, dtypes, attrs, needs, config.get_kernels())
+
+
+def _empty(specs: Iterable[ArraySpec]) -> tuple[Array, ...]:
+    return tuple([np.empty(shape, dtype) for shape, dtype in specs])
+
+
+def run_forward(
+    spec: OpSpec, layout: Layout, kernel: Kernel | None, arrays: Sequence[Any], attrs: Attrs
+) -> tuple[Array, ...]:
+    """Compute an operation's outs, with its kernel or, where that is None, with its oracle."""
+    if kernel is not None:
+        outs = _empty(layout.outs)
+        kernel.forward(arrays, outs, _empty(layout.scratch), **attrs)
+        return outs
+    if spec.blas:
+        config.hold_blas_at_one_thread()
+    with np.errstate(all="ignore"):  # as in PyTorch, 1/0 is inf and not a warning
+        result = spec.forward(*arrays, **attrs)
+    if len(layout.outs) == 1:
+        result = (result,)
+    return tuple([np.asarray(out) for out in result])  # NumPy makes scalars of 0-d results
+
+
+def run_backward(
+    spec: OpSpec,
+    layout: Layout,
+    kernel: Kernel | None,
+    dout: Array,
+    inputs: Sequence[Any],
+    outs: Sequence[Any],
+    needs: Needs,
+    shapes: Sequence[Any],
+    attrs: Attrs,
+) -> tuple[Any, ...]:
+    """Compute the gradients of an operation's inputs from the gradient of its first output."""
+    if kernel is not None:
+        grads = tuple(
+            [
+                np.empty(shape, dout.dtype) if needed else None
+                for shape, needed in zip(shapes, needs, strict=True)
+            ]
+        )
+        if not dout.flags.c_contiguous:  # such as the broadcast view that sum's backward gives
+            dout = np.ascontiguousarray(dout)
+        kernel.backward(dout, inputs, outs, grads, _empty(layout.backward_scratch), **attrs)
+        return grads
+    assert spec.backward is not None
+    with np.errstate(all="ignore"):
+        grads = spec.backward(dout, inputs, outs, needs, **attrs)
+    if spec.broadcasts:
+        grads = tuple(
+            [
+                None if g is None or not needed else unbroadcast(np.asarray(g), shape)
+                for g, shape, needed in zip(grads, shapes, needs, strict=True)
+            ]
+        )
+    return tuple([None if g is None else np.asarray(g) for g in grads])
+
+
+def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
+    """Sum a gradient over the dimensions that broadcasting had stretched `shape` along."""
+    if grad.shape == shape:
+        return grad
+    extra = grad.ndim - len(shape)
+    stretched = tuple(
+        i + extra for i, n in enumerate(shape) if n == 1 and grad.shape[i + extra] != 1
+    )
+    summed = grad.sum(axis=tuple(range(extra)) + stretched, keepdims=True)
+    return np.asarray(summed.reshape(shape))
+
+
+def apply(spec: OpSpec, *inputs: Any, **attrs: Any) -> Any:
+    """Run one operation on tensors and, if a gradient may be wanted, write its node.
+
+    Parameters: `inputs`, Tensors, or None for an absent optional input; `attrs`, plain values.
+    Returns: the output Tensor, or a tuple where the operation has several.
+    """
+    arrays = tuple([None if t is None else t._data for t in inputs])
+    needs = _needs(spec, inputs)
+    recorded = True in needs
+    layout, kernel = prepare(spec, arrays, attrs, needs)
+    outs = run_forward(spec, layout, kernel, arrays, attrs)
+
+    source = next(t for t in inputs if t is not None)
+    storage = source._storage if spec.view else Storage()
+    results = tuple([source._wrap(out, storage) for out in outs[: layout.n_outputs]])
+    if recorded:
+        results[0]._attach(
+            _write_node(spec, layout, kernel, inputs, arrays, outs, needs, attrs, storage)
+        )
+    return results[0] if layout.n_outputs == 1 else results
+
+
+def _needs(spec: OpSpec, inputs: Sequence[Any]) -> tuple[bool, ...]:
+    if not _grad_enabled or spec.backward is None:
+        return (False,) * len(inputs)
+    if spec.differentiable is None:
+        return tuple([t is not None and t._requires_grad for t in inputs])
+    return tuple(
+        [
+            t is not None and t._requires_grad and i in spec.differentiable
+            for i, t in enumerate(inputs)
+        ]
+    )
+
+
+def _write_node(
+    spec: OpSpec,
+    layout: Layout,
+    kernel: Kernel | None,
+    inputs: Sequence[Any],
+    arrays: tuple[Any, ...],
+    outs: tuple[Array, ...],
+    needs: tuple[bool, ...],
+    attrs: Attrs,
+    storage: Storage,
+) -> Node:
+    node = Node()
+    node.spec, node.layout, node.kernel, node.attrs, node.needs = spec, layout, kernel, attrs, needs
+    node.sequence = next(_sequence)
+    node.shapes = tuple([None if a is None else a.shape for a in arrays])
+    node.inputs = tuple([a if i in layout.keep_inputs else None for i, a in enumerate(arrays)])
+    node.outs = tuple([a if i in layout.keep_outs else None for i, a in enumerate(outs)])
+    node.freed = False
+    node.retained = []
+    node.guards = [
+        (inputs[i]._storage, inputs[i]._storage.version, f"input {i}")
+        for i in layout.keep_inputs
+        if inputs[i] is not None
+    ]
+    if any(i < layout.n_outputs for i in layout.keep_outs):
+        node.guards.append((storage, storage.version, "its output"))
+    edges: list[Any] = []
+    for t, needed in zip(inputs, needs, strict=True):
+        if needed and t._history != t._storage.history:
+            raise GraphError(
+                f"{spec.name}: an input of shape {t._data.shape} is a view of a tensor that was "
+                "changed in place after the view was made; make the view again"
+            )
+        edges.append(None if not needed else t if t._node is None else t._node)
+    node.edges = tuple(edges)
+    return node
+
+
+# ----------------------------------------------------------------------------------- backward
+
+
+def backward(
+    roots: Sequence[tuple[Any, Array]],
+    retain_graph: bool = False,
+    only: Sequence[Any] | None = None,
+) -> dict[int, Array]:
+    """Walk the tape from each (tensor, gradient) in `roots`, newest node first.
+
+    Gradients are added to the `.grad` of the leaves; with `only`, a list of tensors, no `.grad`
+    is touched and the gradients of those are returned by `id`.
+    """
+    grads: dict[Any, Array] = {}  # by Node, or by id of a leaf
+    leaves: dict[int, Any] = {}
+    found: dict[int, Array] = {}
+    wanted = {} if only is None else {(id(t) if t._node is None else t._node): t for t in only}
+
+    def arrive(edge: Any, grad: Array) -> None:
+        """Add a gradient to what has come to this place before."""
+        key = edge
+        if not isinstance(edge, Node):
+            key = id(edge)
+            leaves[key] = edge
+        grads[key] = grads[key] + grad if key in grads else grad
+
+    for tensor, gradient in roots:
+        arrive(tensor if tensor._node is None else tensor._node, gradient)
+
+    for node in _newest_first([t._node for t, _ in roots if t._node is not None]):
+        dout = grads.pop(node, None)
+        if dout is None:
+            continue
+        for tensor in node.retained:
+            tensor._accumulate_grad(dout.copy())
+        if node in wanted:
+            found[id(wanted[node])] = dout
+        _check_walkable(node)
+        dinputs = run_backward(
+            node.spec, node.layout, node.kernel, dout, node.inputs, node.outs,
+            node.needs, node.shapes, node.attrs,
+        )  # fmt: skip
+        if not retain_graph:
+            node.inputs = node.outs = ()
+            node.freed = True
+        for edge, grad in zip(node.edges, dinputs, strict=True):
+            if edge is None or grad is None:
+                continue
+            # .grad must be an array of its own: what an operation passes on (dout itself, or a
+            # view of it) is shared with others
+            if not isinstance(edge, Node) and (grad is dout or grad.base is not None):
+                grad = grad.copy()
+            arrive(edge, grad)
+
+    for key, leaf in leaves.items():
+        if only is None:
+            leaf._accumulate_grad(grads[key])
+        elif key in wanted:
+            found[key] = grads[key]
+    return found
+
+
+def _newest_first(roots: list[Node]) -> list[Node]:
+    """All nodes that can be reached from `roots`, by falling sequence number."""
+    seen = set(roots)
+    stack = list(seen)
+    while stack:
+        for edge in stack.pop().edges:
+            if isinstance(edge, Node) and edge not in seen:
+                seen.add(edge)
+                stack.append(edge)
+    return sorted(seen, key=lambda node: node.sequence, reverse=True)
+
+
+def _check_walkable(node: Node) -> None:
+    if node.freed:
+        raise GraphError(
+            f"backward: {node.spec.name} was already walked and its saved arrays were freed; pass "
+            "retain_graph=True to the first backward, or run the forward pass again"
+        )
+    for storage, version, what in node.guards:
+        if storage.version != version:
+            raise GraphError(
+                f"backward: {what} of {node.spec.name} was changed in place after it was used, so "
+                "its gradient can no longer be computed; use an out-of-place operation, or clone() "
+                "first"
+            )
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Any, ...]:
+    """The gradients of `outputs` with respect to `inputs`, returned and not added to `.grad`.
+
+    Parameters: Tensors or sequences of Tensors; `grad_outputs`, a cotangent per output, optional
+    for scalars. Raises GraphError where an input was not used, unless `allow_unused`.
+    """
+    if create_graph:
+        raise GraphError("grad: create_graph=True (second derivatives) is outside npmlp's subset")
+    outputs = [outputs] if hasattr(outputs, "_data") else list(outputs)
+    inputs = [inputs] if hasattr(inputs, "_data") else list(inputs)
+    if grad_outputs is None or hasattr(grad_outputs, "_data"):
+        grad_outputs = [grad_outputs] * len(outputs)
+    roots = [(t, first_gradient(t, g)) for t, g in zip(outputs, grad_outputs, strict=True)]
+    found = backward(roots, retain_graph, only=inputs)
+    if not allow_unused and any(id(t) not in found for t in inputs):
+        raise GraphError(
+            "grad: an input was not used to compute the outputs; pass allow_unused=True"
+        )
+    return tuple(t._wrap(found[id(t)].copy()) if id(t) in found else None for t in inputs)
+
+
+def first_gradient(tensor: Any, gradient: Any) -> Array:
+    """The gradient that backward starts with at `tensor`: 1 for a scalar, else as given."""
+    if not tensor._requires_grad:
+        raise GraphError(
+            "backward: this tensor does not require a gradient and was not made by an operation "
+            "that does; set requires_grad=True on its inputs, and do not compute it under no_grad"
+        )
+    shape = tensor._data.shape
+    if gradient is None:
+        if tensor._data.size != 1:
+            raise GraphError(
+                f"backward: the tensor has shape {shape}, and only a scalar can start without a "
+                "gradient; reduce it with .sum() or .mean(), or pass gradient="
+            )
+        return np.ones(shape, tensor._data.dtype)
+    if gradient._data.shape != shape:
+        raise ShapeError(
+            f"backward: gradient has shape {gradient._data.shape}, expected the tensor's {shape}"
+        )
+    return np.array(gradient._data, tensor._data.dtype)

@@ -1,0 +1,67 @@
+"""Which kernels run, and on how many threads.
+
+Two settings, each with a function and an environment variable read once at import.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Literal, cast
+
+from npmlp.errors import NpmlpError
+
+Kernels = Literal["numpy", "numba"]
+
+
+def _checked(value: str, origin: str) -> Kernels:
+    if value not in ("numpy", "numba"):
+        raise NpmlpError(f'{origin}: got {value!r}, expected "numpy" or "numba"')
+    return cast(Kernels, value)
+
+
+_kernels: Kernels = _checked(os.environ.get("NPMLP_KERNELS", "numba"), "NPMLP_KERNELS")
+
+
+def set_kernels(name: Kernels) -> None:
+    """Choose how operations are computed: "numba" (compiled, the default) or "numpy".
+
+    "numpy" runs each operation's oracle, the text in npmlp/ops, and compiles nothing. The results
+    of the two agree to rounding. The environment variable NPMLP_KERNELS sets the choice at import.
+    """
+    global _kernels
+    _kernels = _checked(name, "set_kernels")
+
+
+def get_kernels() -> Kernels:
+    """The kernels in use: "numba" or "numpy"."""
+    return _kernels
+
+
+def set_num_threads(n: int) -> None:
+    """Let compiled kernels use `n` threads. Results are the same bits for any number."""
+    if not isinstance(n, int) or n < 1:
+        raise NpmlpError(f"set_num_threads: got {n!r}, expected a whole number of at least 1")
+    import numba
+
+    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    numba.set_num_threads(min(n, most))
+
+
+def get_num_threads() -> int:
+    """The number of threads that compiled kernels may use."""
+    import numba
+
+    return int(numba.get_num_threads())
+
+
+@functools.cache
+def hold_blas_at_one_thread() -> None:
+    """Called by the first operation that goes through BLAS: from then on BLAS uses one thread.
+
+    BLAS splits a sum differently for each number of threads, which changes its last bits; at one
+    thread the same inputs give the same bits on any number of cores.
+    """
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1, user_api="blas")

@@ -1,0 +1,69 @@
+"""OPS: every operation of npmlp by name, in the order in which one would teach them."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from npmlp.ops import activation, compare, elementwise, linear, reduce, shape
+from npmlp.ops.spec import OpSpec
+
+_SPECS: tuple[OpSpec, ...] = (
+    # two inputs, entry by entry
+    elementwise.ADD,
+    elementwise.SUB,
+    elementwise.MUL,
+    elementwise.DIV,
+    elementwise.POW,
+    elementwise.MAXIMUM,
+    elementwise.MINIMUM,
+    elementwise.WHERE,
+    # one input, entry by entry
+    elementwise.NEG,
+    elementwise.EXP,
+    elementwise.LOG,
+    elementwise.SQRT,
+    elementwise.ABS,
+    elementwise.CLAMP,
+    elementwise.CAST,
+    elementwise.CLONE,
+    # comparisons
+    compare.EQ,
+    compare.NE,
+    compare.LT,
+    compare.LE,
+    compare.GT,
+    compare.GE,
+    # reductions
+    reduce.SUM,
+    reduce.MEAN,
+    reduce.VAR,
+    reduce.AMAX,
+    reduce.AMIN,
+    reduce.MAX_DIM,
+    reduce.MIN_DIM,
+    reduce.ARGMAX,
+    # shapes
+    shape.RESHAPE,
+    shape.PERMUTE,
+    shape.EXPAND,
+    shape.SLICE,
+    shape.GATHER,
+    shape.INDEX_PUT,
+    shape.CAT,
+    shape.STACK,
+    # products
+    linear.MATMUL,
+    linear.LINEAR,
+    # activations
+    activation.RELU,
+    activation.LEAKY_RELU,
+    activation.GELU,
+    activation.SILU,
+    activation.SIGMOID,
+    activation.TANH,
+    activation.SOFTMAX,
+    activation.LOG_SOFTMAX,
+)
+
+OPS = MappingProxyType({spec.name: spec for spec in _SPECS})
+assert len(OPS) == len(_SPECS), "two operations have the same name"
