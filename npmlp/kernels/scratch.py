@@ -1,0 +1,38 @@
+"""What working memory each kernel asks for, in plain Python: an operation's layout reads this
+without importing Numba.
+
+    <op>_scratch(shapes, dtypes, attrs, needs) -> (forward, backward), tuples of (shape, dtype)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Scratch = tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
+DOUBLE = np.dtype(np.float64)
+
+
+def transposes_weight(n: int, k: int, m: int) -> bool:
+    """Whether x (N, K) times the transpose of weight (M, K) goes by way of a transposed copy.
+
+    Dot products of short rows spend their time adding up the lanes of a vector register; from a few
+    hundred rows on, copying the weight to (K, M) first is cheaper. Measured with float32:
+    6272×16×128 0.5 ms for 1.2 ms, 2000×96×128 0.56 for 0.73; even near K = 160.
+    """
+    return n >= 256 and k <= 160 and m >= 32
+
+
+def linear_scratch(
+    shapes: Sequence[Any], dtypes: Sequence[Any], attrs: Mapping[str, Any], needs: Sequence[bool]
+) -> tuple[Scratch, Scratch]:
+    """Forward: the transposed weight (K, M), where that pays. Backward: a partial dbias (M,)."""
+    x, weight = shapes[0], shapes[1]
+    m, k = weight
+    n = math.prod(x[:-1])
+    forward: Scratch = (((k, m), dtypes[0]),) if transposes_weight(n, k, m) else ()
+    backward: Scratch = (((m,), dtypes[0]),) if needs[2] else ()
+    return forward, backward

@@ -1,0 +1,142 @@
+"""The matmul ladder: every rung against float64 NumPy, within the bound that rounding gives."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import pytest
+
+from npmlp.kernels import matmul, threads
+
+RUNGS = ["three_loops", "right_order", "multiply", "multiply_transposed"]
+# Sizes on both sides of the 4-wide tile, of 16- and 8-lane vectors, and of the 128-row block of k.
+EDGES = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33]
+DTYPES = [np.float32, np.float64]
+
+
+def shapes():
+    rng = np.random.default_rng(0)
+    yield from ((n, 3, 5) for n in (0, 1, 4, 9))
+    yield from ((5, k, 6) for k in (0, 1, 127, 128, 129, 261))
+    yield from ((6, 5, m) for m in (0, 1, 3, 100))
+    for _ in range(40):
+        yield tuple(int(s) for s in rng.choice(EDGES, 3))
+    yield 64, 784, 100
+    yield 10, 64, 100
+    yield 5, 70000, 9  # a panel of b is one tile wide
+
+
+def run(rung, a, b, out, bias=None):
+    """`a b` (+ bias) by a rung, into an `out` that holds NaN before."""
+    out.fill(np.nan)
+    if rung == "multiply":
+        matmul.multiply(a, b, out, bias)
+    elif rung == "multiply_transposed":
+        matmul.multiply_transposed(a, np.ascontiguousarray(b.T), out, bias)
+    else:
+        getattr(matmul, rung)(a, b, out)
+    return out
+
+
+def assert_within_rounding(got, a, b, bias=0.0):
+    """|got - ab| ≤ 2 k eps |a||b|, entry by entry.
+
+    A sum of k products rounds to within k eps |a||b| in any order, with or without fused
+    multiply-adds (Higham, Accuracy and Stability of Numerical Algorithms, 2002, equation 3.5;
+    eps/2 is its unit roundoff, which leaves a factor 2 for second-order terms); twice that for
+    the reference's own error, where it is of the same precision; one term more for the bias.
+    """
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    terms = a.shape[1] + 1
+    bound = 2 * terms * np.finfo(got.dtype).eps * (np.abs(a) @ np.abs(b) + np.abs(bias))
+    assert np.all(np.abs(got - (a @ b + bias)) <= bound)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rung", RUNGS)
+def test_every_rung_equals_the_product_to_rounding_at_every_edge(rung, dtype):
+    rng = np.random.default_rng(1)
+    for n, k, m in shapes():
+        a = rng.standard_normal((n, k)).astype(dtype)
+        b = rng.standard_normal((k, m)).astype(dtype)
+        assert_within_rounding(run(rung, a, b, np.empty((n, m), dtype)), a, b)
+
+
+@pytest.mark.parametrize("rung", ["multiply", "multiply_transposed"])
+def test_bias_is_added_to_every_row(rung):
+    rng = np.random.default_rng(2)
+    for n, k, m in [(0, 3, 4), (3, 5, 2), (6, 0, 5), (9, 17, 33)]:
+        a, b, bias = (
+            rng.standard_normal((n, k)),
+            rng.standard_normal((k, m)),
+            rng.standard_normal(m),
+        )
+        assert_within_rounding(run(rung, a, b, np.empty((n, m)), bias), a, b, bias)
+
+
+def test_multiply_reads_a_through_any_strides():
+    rng = np.random.default_rng(3)
+    b = rng.standard_normal((21, 18))
+    big = rng.standard_normal((50, 60))
+    for a in (big[:21, :10].T, big[3:30:2, 5:47:2], np.broadcast_to(big[0, :21], (7, 21))):
+        got = run("multiply", a, b, np.empty((a.shape[0], 18)))
+        assert_within_rounding(got, a, b)
+
+
+def test_nan_and_infinity_go_through():
+    a, b = np.ones((5, 6)), np.ones((6, 7))
+    a[2, 3], b[1, 4] = np.nan, np.inf
+    for rung in RUNGS:
+        got = run(rung, a, b, np.empty((5, 7)))
+        assert np.isnan(got[2]).all()
+        assert np.isinf(np.delete(got, 2, axis=0)[:, 4]).all()
+        assert np.isfinite(np.delete(np.delete(got, 2, axis=0), 4, axis=1)).all()
+
+
+@pytest.fixture
+def two_threads():
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("one processor")
+    before = numba.get_num_threads()
+    yield
+    numba.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rung", ["multiply", "multiply_transposed"])
+def test_results_are_the_same_bits_for_one_and_two_threads(rung, dtype, two_threads):
+    rng = np.random.default_rng(4)
+    for n, k, m in [(64, 784, 100), (9, 1001, 121), (21, 333, 177), (101, 130, 100), (67, 401, 40)]:
+        a = rng.standard_normal((n, k)).astype(dtype)
+        b = rng.standard_normal((k, m)).astype(dtype)
+        out = np.empty((n, m), dtype)
+        assert n * k * m >= matmul._THREADS_FROM
+        numba.set_num_threads(1)
+        one = run(rung, a, b, out).copy()
+        numba.set_num_threads(2)
+        two = run(rung, a, b, out)
+        assert one.tobytes() == two.tobytes()
+
+
+def test_portions_cover_every_row_once_and_leave_tiles_whole():
+    for rows in range(200):
+        for count in range(1, 9):
+            chunk, chunks = threads.portions(rows, count)
+            assert chunk % 4 == 0
+            assert chunks <= count
+            if chunks > 1:
+                assert rows - (chunks - 1) * chunk >= 4
+
+
+def test_a_second_caller_runs_alone_while_threads_are_taken(two_threads):
+    numba.set_num_threads(2)
+    a, b = np.ones((64, 784)), np.ones((784, 100))
+    out = run("multiply", a, b, np.empty((64, 100)))  # the first run settles the layer
+    if not threads._state["usable"]:
+        pytest.skip("Numba's threading layer here is not used")
+    assert threads.enter(64) is not None
+    try:
+        assert threads.enter(64) is None
+        np.testing.assert_array_equal(run("multiply", a, b, out), 784.0)
+    finally:
+        threads.leave()
