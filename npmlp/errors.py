@@ -27,5 +27,13 @@ class CheckpointError(NpmlpError, ValueError):
     """A checkpoint or saved file that is damaged, of another network, or not ours."""
 
 
+class RecipeError(NpmlpError, ValueError):
+    """A recipe or a flag with a value that makes no sense."""
+
+
+class RunError(NpmlpError, RuntimeError):
+    """A run that cannot start, go on or be read, or whose numbers are no longer finite."""
+
+
 class OutsideSubsetError(NpmlpError, NotImplementedError, AttributeError):
     """PyTorch has it and npmlp does not: the message names it and says what to use instead."""

@@ -1,0 +1,48 @@
+"""What all commands share: flags from dataclasses, and errors in one sentence with exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from npmlp.errors import NpmlpError
+
+T = TypeVar("T")
+
+
+def parse(form: Callable[..., T], argv: Sequence[str], prog: str, **kwargs: Any) -> T:
+    """Fill the dataclass `form` from the command line; tyro writes the help and the errors."""
+    import tyro
+
+    return tyro.cli(form, args=list(argv), prog=prog, **kwargs)
+
+
+def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
+    """Run a command and give its exit code: 2, with a sentence, for what the user can put right.
+
+    `--debug` anywhere among the arguments shows the stack instead.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return main(argv) or 0
+    except NpmlpError as error:
+        if "--debug" in argv:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the output, such as head, has enough
+        return 0
+
+
+def value_of(argv: Sequence[str], name: str) -> str | None:
+    """The value of one flag, found before the others are understood: they depend on it."""
+    for i, arg in enumerate(argv):
+        if arg == name and i + 1 < len(argv):
+            return argv[i + 1]
+        if arg.startswith(name + "="):
+            return arg.partition("=")[2]
+    return None

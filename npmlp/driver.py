@@ -1,0 +1,316 @@
+"""The driver: an engine, a recipe and a folder in, a finished run out.
+
+It knows epochs, metrics, checkpoints and how to stop and go on, and nothing about how a step is
+computed: that is the Engine's. npmlp.train has one, and reference_torch.train another, so that
+their runs can be compared file by file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from npmlp import checkpoint
+from npmlp.checkpoint import Array, Checkpoint, Position
+from npmlp.errors import CheckpointError, RunError
+from npmlp.progress import Progress
+from npmlp.recipes import Recipe
+from npmlp.runs import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What came of some images: their mean loss, and how many were classified rightly."""
+
+    loss: float
+    correct: int
+    count: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share that was classified rightly, 0 to 1."""
+        return self.correct / self.count
+
+
+class Engine(Protocol):
+    """What the driver needs of whatever computes."""
+
+    description: str
+    batches_per_epoch: int
+    has_validation: bool
+
+    @property
+    def lr(self) -> float:
+        """The learning rate in use."""
+        ...
+
+    def batches(self, skip: int) -> Iterator[Any]:
+        """The batches of the next epoch, in their random order, without the first `skip`."""
+        ...
+
+    def step(self, batch: Any) -> Score:
+        """Train on a batch. Raises RunError, weights untouched, where the loss is not finite."""
+        ...
+
+    def end_epoch(self, train_loss: float) -> None:
+        """Let the scheduler set the next epoch's learning rate."""
+        ...
+
+    def evaluate(self, split: Literal["validation", "test"]) -> Score:
+        """Classify held-out images."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Weights, optimizer and scheduler, as nested dicts of arrays and plain values."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave. Raises CheckpointError where it does not fit."""
+        ...
+
+    def generator_state(self) -> Array: ...
+
+    def set_generator_state(self, state: Array) -> None: ...
+
+    def not_finite(self) -> str | None:
+        """The name of a weight that is not finite, if there is one."""
+        ...
+
+
+class Stopped(Exception):
+    """A person asked the run to stop; it can go on from its last checkpoint."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__(f"stopped; go on with {folder.path}")
+        self.folder = folder
+
+
+class Driver:
+    """One run of one engine.
+
+    `run()` trains from wherever the run is to its end and returns the summary.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        recipe: Recipe,
+        folder: RunFolder,
+        progress: Progress,
+        checkpoint_seconds: float = 30.0,
+    ) -> None:
+        self.engine = engine
+        self.recipe = recipe
+        self.folder = folder
+        self.progress = progress
+        self.checkpoint_seconds = checkpoint_seconds
+        self.position = Position(
+            epoch=0, batch=0, loss_sum=0.0, correct=0, count=0,
+            epoch_seconds=0.0, train_seconds=0.0, seconds=0.0,
+            history=[], best_epoch=0, best_value=-math.inf,
+        )  # fmt: skip
+        self.epoch_generator = engine.generator_state()
+        self.saved_at = self.step_ended = time.perf_counter()
+
+    # -------------------------------------------------------------------------- stop and go on
+
+    def resume(self) -> None:
+        """Go to where the last checkpoint is, in the middle of an epoch too."""
+        found = checkpoint.read(self.folder.last)
+        if found["recipe"] != dataclasses.asdict(self.recipe):
+            raise CheckpointError(
+                f"{self.folder.last}: belongs to another recipe than config.json beside it "
+                f"(architecture {found['recipe'].get('arch')}, expected {self.recipe.arch})"
+            )
+        self.engine.load_state(found["state"])
+        self.position = found["position"]
+        self.epoch_generator = found["epoch_generator"]
+        self.engine.set_generator_state(found["generator"])
+
+    def place(self) -> str:
+        """Where in the recipe it is, in words."""
+        p = self.position
+        if p["epoch"] == p["batch"] == 0:
+            return "from the start: there is no checkpoint yet"
+        return f"from epoch {p['epoch'] + 1}, step {p['batch'] + 1}"
+
+    def _save(self, path: Any) -> None:
+        bad = self.engine.not_finite()
+        if bad is not None:
+            raise RunError(self._diverged(f"{bad} is no longer finite"))
+        content = Checkpoint(
+            format=checkpoint.FORMAT,
+            recipe=dataclasses.asdict(self.recipe),
+            position=self.position,
+            state=self.engine.state(),
+            generator=self.engine.generator_state(),
+            epoch_generator=self.epoch_generator,
+        )
+        try:
+            checkpoint.write(path, content)
+        except OSError as error:
+            raise RunError(f"{path}: the checkpoint cannot be written ({error.strerror})") from None
+        self.saved_at = time.perf_counter()
+
+    def _diverged(self, what: str) -> str:
+        p = self.position
+        step = p["epoch"] * self.engine.batches_per_epoch + p["batch"] + 1
+        kept = (
+            f"the last good checkpoint is {self.folder.last}" if self.folder.last.exists() else ""
+        )
+        return (
+            f"training stopped at step {step} (epoch {p['epoch'] + 1}): {what}. "
+            f"Try a lower --lr{'; ' if kept else ''}{kept}"
+        )
+
+    # ---------------------------------------------------------------------------------- train
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end. Raises Stopped where a person asked to stop, with a checkpoint kept."""
+        self.saved_at = time.perf_counter()
+        self.folder.start_logs(self.position["history"])
+        self.progress.start(
+            self.recipe.epochs, self.position["epoch"], self.engine.batches_per_epoch
+        )
+        try:
+            with _StopRequests() as stop:
+                while self.position["epoch"] < self.recipe.epochs:
+                    self._epoch(stop)
+        finally:
+            self.progress.close()
+            self.folder.close_logs()
+        summary = self._summary()
+        self.folder.finish(summary, self.position["history"])
+        return summary
+
+    def _epoch(self, stop: _StopRequests) -> None:
+        p = self.position
+        began, done = time.perf_counter(), p["epoch_seconds"]
+        for batch in self._batches():
+            step_began = time.perf_counter()
+            try:
+                score = self.engine.step(batch)
+            except RunError as error:
+                raise RunError(self._diverged(str(error))) from None
+            p["loss_sum"] += score.loss * score.count
+            p["correct"] += score.correct
+            p["count"] += score.count
+            p["batch"] += 1
+            now = time.perf_counter()
+            p["train_seconds"] += now - self.step_ended
+            self.step_ended = now
+            p["epoch_seconds"] = done + now - began
+            self.progress.batch(
+                p["batch"],
+                p["loss_sum"] / p["count"],
+                p["correct"] / p["count"],
+                self.engine.lr,
+                score.count / (now - step_began),
+            )
+            if stop.requested:
+                self._save(self.folder.last)
+                raise Stopped(self.folder)
+            if now - self.saved_at > self.checkpoint_seconds:
+                self._save(self.folder.last)
+                self.step_ended = time.perf_counter()
+        self._end_epoch(began, done)
+
+    def _batches(self) -> Iterator[Any]:
+        """This epoch's batches that are still to come."""
+        skip = self.position["batch"]
+        if skip == 0:
+            self.epoch_generator = self.engine.generator_state()
+            batches = self.engine.batches(0)
+        else:
+            # draw this epoch's order again, then put the generator where it was
+            now = self.engine.generator_state()
+            self.engine.set_generator_state(self.epoch_generator)
+            batches = self.engine.batches(skip)
+            self.engine.set_generator_state(now)
+        self.step_ended = time.perf_counter()
+        return batches
+
+    def _end_epoch(self, began: float, done: float) -> None:
+        p = self.position
+        train = Score(p["loss_sum"] / p["count"], p["correct"], p["count"])
+        row: dict[str, Any] = {
+            "epoch": p["epoch"] + 1,
+            "lr": self.engine.lr,
+            "train_loss": train.loss,
+            "train_accuracy": train.accuracy,
+        }
+        value = -train.loss
+        if self.engine.has_validation:
+            validation = self.engine.evaluate("validation")
+            row |= {"val_loss": validation.loss, "val_accuracy": validation.accuracy}
+            value = validation.accuracy
+        test = self.engine.evaluate("test")
+        row["test_accuracy"] = test.accuracy
+        self.test_count = test.count
+        self.engine.end_epoch(train.loss)
+        row["seconds"] = done + time.perf_counter() - began
+        row["samples_per_second"] = p["count"] / max(p["train_seconds"], 1e-9)
+
+        p["history"].append(row)
+        p["seconds"] += row["seconds"]
+        is_best = value > p["best_value"]
+        if is_best:
+            p["best_epoch"], p["best_value"] = row["epoch"], value
+        p |= Position(  # type: ignore[typeddict-item]
+            epoch=row["epoch"], batch=0, loss_sum=0.0, correct=0, count=0,
+            epoch_seconds=0.0, train_seconds=0.0,
+        )  # fmt: skip
+        if is_best:  # first, so that a kill between the two loses no best
+            self._save(self.folder.best)
+        self._save(self.folder.last)
+        self.folder.log(row)
+        self.progress.epoch(row)
+
+    def _summary(self) -> dict[str, Any]:
+        p = self.position
+        if not hasattr(self, "test_count"):  # resumed after the last epoch
+            self.test_count = self.engine.evaluate("test").count
+        # without validation images nothing may choose a checkpoint for the reported figure
+        chosen = p["history"][p["best_epoch"] - 1 if self.engine.has_validation else -1]
+        return {
+            "recipe": self.recipe.name,
+            "seed": self.recipe.seed,
+            "epochs": p["epoch"],
+            "train_loss": chosen["train_loss"],
+            "test_accuracy": chosen["test_accuracy"],
+            "test_correct": round(chosen["test_accuracy"] * self.test_count),
+            "test_count": self.test_count,
+            "best_epoch": p["best_epoch"],
+            "seconds": p["seconds"],
+        }
+
+
+class _StopRequests:
+    """While open, Ctrl-C and SIGTERM ask for a stop after the step; the second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _StopRequests:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(ValueError):
+            for number, handler in self._before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,120 @@
+"""What one sees while it trains: bars on a terminal, one line per epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol
+
+
+class Progress(Protocol):
+    """Where a training reports how far it is."""
+
+    def note(self, text: str) -> None: ...
+
+    def start(self, epochs: int, epochs_done: int, batches: int) -> None: ...
+
+    def batch(self, done: int, loss: float, accuracy: float, lr: float, rate: float) -> None: ...
+
+    def epoch(self, row: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def epoch_line(row: dict[str, Any], epochs: int) -> str:
+    """An epoch in one line."""
+    width = len(str(epochs))
+    parts = [
+        f"epoch {row['epoch']:{width}d}/{epochs}",
+        f"loss {row['train_loss']:.4f}",
+        f"train {100 * row['train_accuracy']:5.2f} %",
+    ]
+    if "val_accuracy" in row:
+        parts.append(f"val {100 * row['val_accuracy']:5.2f} %")
+    parts += [
+        f"test {100 * row['test_accuracy']:5.2f} %",
+        f"lr {row['lr']:.3g}",
+        f"{row['seconds']:.1f} s",
+        f"{row['samples_per_second']:,.0f} images/s",
+    ]
+    return "  ".join(parts)
+
+
+class Lines:
+    """One line per epoch, for a log file or a pipe."""
+
+    def note(self, text: str) -> None:
+        print(text, flush=True)
+
+    def start(self, epochs: int, epochs_done: int, batches: int) -> None:
+        self.epochs = epochs
+
+    def batch(self, done: int, loss: float, accuracy: float, lr: float, rate: float) -> None:
+        pass
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        print(epoch_line(row, self.epochs), flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class Silent(Lines):
+    """Nothing at all, for a program that looks at the results itself."""
+
+    def note(self, text: str) -> None:
+        pass
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        pass
+
+
+class Bars:
+    """A bar for the epochs and one for the batches, with the epochs' lines above them."""
+
+    def __init__(self) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        # its own column of numbers; soft_wrap keeps an epoch's line whole on a narrow terminal
+        self.console = Console()
+        self.bars = progress.Progress(
+            progress.TextColumn("{task.description:7}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[numbers]}"),
+            console=self.console,
+        )
+        self.shown = 0.0
+
+    def note(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, highlight=False)
+
+    def start(self, epochs: int, epochs_done: int, batches: int) -> None:
+        self.epochs = epochs
+        self.over_epochs = self.bars.add_task(
+            "epochs", total=epochs, completed=epochs_done, numbers=""
+        )
+        self.over_batches = self.bars.add_task("batches", total=batches, numbers="")
+        self.bars.start()
+
+    def batch(self, done: int, loss: float, accuracy: float, lr: float, rate: float) -> None:
+        now = time.perf_counter()
+        if now - self.shown < 0.1:  # the bar costs more than a training step
+            return
+        self.shown = now
+        numbers = f"loss {loss:.4f}  {100 * accuracy:.2f} %  lr {lr:.3g}  {rate:,.0f} images/s"
+        self.bars.update(self.over_batches, completed=done, numbers=numbers)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self.console.print(epoch_line(row, self.epochs), soft_wrap=True, highlight=False)
+        self.bars.update(self.over_epochs, completed=row["epoch"])
+
+    def close(self) -> None:
+        self.bars.stop()
+
+
+def for_this_output() -> Progress:
+    """Bars if a person watches, lines if not."""
+    return Bars() if sys.stdout.isatty() else Lines()

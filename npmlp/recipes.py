@@ -1,0 +1,148 @@
+"""Recipes: everything that decides what a training computes, in one typed record.
+
+`Recipe` is the source of the command line (every field is a flag), of the config.json in a run's
+folder, and of the docs. Two runs with equal recipes end with equal numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from npmlp.errors import RecipeError
+
+Arch = Literal["vanilla"]
+Init = Literal[
+    "default", "zeros", "xavier_normal", "xavier_uniform", "kaiming_normal", "kaiming_uniform"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A network and how it is trained. The text under a field is its help on the command line."""
+
+    name: str = "vanilla"
+    """the recipe's name, in run folders and reports"""
+    arch: Arch = "vanilla"
+    """the network"""
+    init: Init = "default"
+    """how weights start; default: as PyTorch's layers do; the others set the biases to zero"""
+    dropout: float = 0.0
+    """the share of hidden units that dropout zeroes while training, 0 to below 1"""
+
+    epochs: int = 20
+    """passes over the training images"""
+    batch_size: int = 64
+    """images per training step"""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """the update rule"""
+    lr: float = 0.1
+    """the learning rate of the first epoch, per step"""
+    momentum: float = 0.0
+    """SGD's momentum, 0 to below 1"""
+    nesterov: bool = False
+    """Nesterov's form of the momentum"""
+    weight_decay: float = 0.0
+    """the weight decay of the optimizer, per step"""
+    decay: Literal["all", "weights"] = "all"
+    """what weight decay acts on: all parameters, or matrices and filters alone"""
+    label_smoothing: float = 0.0
+    """the share of each target that is spread over all classes, 0 to below 1"""
+    clip_norm: float | None = None
+    """the norm that the gradient of all parameters together is clipped to, or None"""
+
+    scheduler: Literal["none", "plateau", "cosine", "step"] = "plateau"
+    """how the learning rate changes, once per epoch; plateau watches the mean training loss"""
+    factor: float = 0.1
+    """what plateau and step multiply the learning rate with"""
+    patience: int = 2
+    """epochs without a lower loss that plateau lets pass before it acts"""
+    step_size: int = 10
+    """epochs between two changes by step"""
+    min_lr: float = 0.0
+    """the learning rate that plateau and cosine do not go below"""
+
+    augment: Literal["none", "flip", "flip_affine"] = "none"
+    """random changes of the training images: mirrored, or mirrored, moved and scaled"""
+    translate: float = 0.1
+    """how far flip_affine moves an image at most, as a share of its side"""
+    scale: float = 0.1
+    """how far flip_affine's scale is from 1 at most"""
+    normalize: Literal["standardize", "scale"] = "standardize"
+    """inputs of mean 0 and deviation 1 over the training images, or pixels scaled to 0 ... 1"""
+    validation: Literal["none", "train", "test"] = "none"
+    """where validation images are held out from; the best checkpoint is then chosen on them"""
+    validation_size: int = 5000
+    """how many images are held out, if any are"""
+
+    seed: int = 0
+    """where all randomness starts, as in torch.manual_seed"""
+    dtype: Literal["float32", "float64"] = "float32"
+    """the precision of the computation"""
+
+    def __post_init__(self) -> None:
+        for field, low, high in _RANGES:
+            value = getattr(self, field)
+            if value is not None and not (math.isfinite(value) and low <= value < high):
+                bound = "" if high == math.inf else f" and below {high:g}"
+                raise RecipeError(
+                    f"{flag(field)}: got {value}, expected a number of at least {low:g}{bound}"
+                )
+        for field in ("lr", "clip_norm"):
+            if getattr(self, field) == 0:
+                raise RecipeError(f"{flag(field)}: got 0, expected a number above 0")
+        if self.nesterov and not self.momentum:
+            raise RecipeError("--nesterov: needs a momentum above 0; add --momentum 0.9")
+
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("dropout", 0, 1),
+    ("epochs", 1, math.inf),
+    ("batch_size", 1, math.inf),
+    ("lr", 0, math.inf),
+    ("momentum", 0, 1),
+    ("weight_decay", 0, math.inf),
+    ("label_smoothing", 0, 1),
+    ("clip_norm", 0, math.inf),
+    ("factor", 0, 1),
+    ("patience", 0, math.inf),
+    ("step_size", 1, math.inf),
+    ("min_lr", 0, math.inf),
+    ("translate", 0, 1),
+    ("scale", 0, 1),
+    ("validation_size", 1, math.inf),
+    ("seed", -(2**63), 2**64),
+)
+
+RECIPES = MappingProxyType({recipe.name: recipe for recipe in (Recipe(name="vanilla"),)})
+"""Every named recipe; shared by npmlp and reference_torch."""
+
+
+def flag(field: str) -> str:
+    """A field's name on the command line."""
+    return "--" + field.replace("_", "-")
+
+
+def named(name: str, what: str = "--recipe") -> Recipe:
+    """The recipe of this name. Raises RecipeError with the near names."""
+    if name in RECIPES:
+        return RECIPES[name]
+    near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(RECIPES)}."
+    raise RecipeError(f"{what}: there is no {name!r}; {hint}")
+
+
+def from_dict(fields: dict[str, Any], origin: str) -> Recipe:
+    """The recipe that `dataclasses.asdict` gave these fields. Raises RecipeError."""
+    known = {f.name for f in dataclasses.fields(Recipe)}
+    unknown = sorted(set(fields) - known)
+    if unknown:
+        raise RecipeError(f"{origin}: a recipe has no field {', '.join(unknown)}")
+    try:
+        return Recipe(**fields)
+    except TypeError as error:
+        raise RecipeError(f"{origin}: a field of the recipe has a wrong type ({error})") from None

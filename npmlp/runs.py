@@ -1,0 +1,180 @@
+"""A run's folder: what is written there, and when.
+
+config.json              the recipe, versions, threads, machine; written first
+metrics.jsonl            one object per epoch
+checkpoints/             last.safetensors and best.safetensors
+tensorboard/             training loss, test accuracy, learning rate by epoch
+summary.json, curves.png written at the end: a folder with a summary is a finished run
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from npmlp import recipes
+from npmlp.errors import RunError
+from npmlp.files import write_atomically
+from npmlp.recipes import Recipe
+
+
+class RunFolder:
+    """The files of one run.
+
+    `RunFolder.create` makes a new one, `RunFolder(path)` opens one that is there.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.last = self.path / "checkpoints" / "last.safetensors"
+        self.best = self.path / "checkpoints" / "best.safetensors"
+        self.curves = self.path / "curves.png"
+        self._writer: Any = None
+
+    @classmethod
+    def create(
+        cls, path: str | Path | None, recipe: Recipe, engine: str, **facts: Any
+    ) -> RunFolder:
+        """Make the folder and its config.json.
+
+        Raises RunError where the folder cannot be written or holds a run already.
+        """
+        if path is None:
+            path = _unused(Path("runs") / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+        folder = cls(path)
+        if (folder.path / "config.json").exists():
+            raise RunError(
+                f"--out {folder.path}: already holds a run; continue it with --resume "
+                f"{folder.path}, or choose another folder"
+            )
+        config = {
+            "engine": engine,
+            "recipe": dataclasses.asdict(recipe),
+            "seed": recipe.seed,
+            "versions": _versions(engine),
+            "machine": {
+                "system": platform.platform(),
+                "processor": platform.processor() or platform.machine(),
+                "cores": os.cpu_count(),
+                "python": platform.python_version(),
+            },
+            **facts,
+        }
+        try:
+            folder.last.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder.path / "config.json", json.dumps(config, indent=2) + "\n")
+        except OSError as error:
+            raise RunError(
+                f"--out {folder.path}: cannot be written ({error.strerror}); choose another folder"
+            ) from None
+        return folder
+
+    def config(self) -> dict[str, Any]:
+        """The content of config.json. Raises RunError where the folder holds no run."""
+        return self._json("config.json", "is not the folder of a run")
+
+    def summary(self) -> dict[str, Any] | None:
+        """The content of summary.json, or None while the run is unfinished."""
+        if not (self.path / "summary.json").exists():
+            return None
+        return self._json("summary.json", "has no summary")
+
+    def recipe(self) -> Recipe:
+        """The recipe in config.json."""
+        origin = f"{self.path / 'config.json'}"
+        fields = self.config().get("recipe")
+        if not isinstance(fields, dict):
+            raise RunError(f"{origin}: has no recipe; the file is damaged")
+        return recipes.from_dict(fields, origin)
+
+    def _json(self, name: str, problem: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            content = json.loads(path.read_text())
+        except OSError as error:
+            raise RunError(f"{self.path}: {problem} ({name}: {error.strerror})") from None
+        except ValueError as error:
+            raise RunError(f"{path}: is damaged ({error})") from None
+        if not isinstance(content, dict):
+            raise RunError(f"{path}: is damaged (not a JSON object)")
+        return content
+
+    # ------------------------------------------------------------------------ while it trains
+
+    def start_logs(self, history: list[dict[str, Any]]) -> None:
+        """Open metrics.jsonl and tensorboard/ with the rows so far, and with no others.
+
+        A run that was killed between a row and its checkpoint does that epoch again; its row must
+        not stand there twice.
+        """
+        for old in (self.path / "tensorboard").glob("events.*"):
+            old.unlink()
+        self._writer = _summary_writer(self.path / "tensorboard")
+        write_atomically(
+            self.path / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in history)
+        )
+        for row in history:
+            self._to_tensorboard(row)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Add an epoch's row to metrics.jsonl and to tensorboard/."""
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+        self._to_tensorboard(row)
+
+    def _to_tensorboard(self, row: dict[str, Any]) -> None:
+        if self._writer is None:
+            return
+        names = {
+            "train_loss": "loss/train",
+            "val_loss": "loss/validation",
+            "train_accuracy": "accuracy/train",
+            "val_accuracy": "accuracy/validation",
+            "test_accuracy": "accuracy/test",
+            "lr": "lr",
+        }
+        for field, tag in names.items():
+            if field in row:
+                self._writer.add_scalar(tag, row[field], row["epoch"])
+        self._writer.flush()
+
+    def close_logs(self) -> None:
+        """Finish writing tensorboard/."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def finish(self, summary: dict[str, Any], history: list[dict[str, Any]]) -> None:
+        """Write the pictures, then summary.json, which says that the run is finished."""
+        from npmlp.report.curves import draw_curves
+
+        draw_curves(history, self.curves, title=f"{summary['recipe']}, seed {summary['seed']}")
+        write_atomically(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+
+
+def _unused(path: Path) -> Path:
+    """`path`, or with -2, -3, … where several runs start within a second."""
+    tried, n = path, 1
+    while tried.exists():
+        n += 1
+        tried = path.with_name(f"{path.name}-{n}")
+    return tried
+
+
+def _versions(engine: str) -> dict[str, str]:
+    packages = {"npmlp": ("npmlp", "numpy", "numba"), "torch": ("npmlp", "torch", "torchvision")}
+    return {name: importlib.metadata.version(name) for name in packages[engine]}
+
+
+def _summary_writer(path: Path) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None  # pictures and numbers are in the folder all the same
+    return SummaryWriter(str(path))

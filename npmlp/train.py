@@ -1,0 +1,199 @@
+"""Train a network: `python -m npmlp.train --arch vanilla`, or `npmlp.train.fit(recipe)`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from npmlp import commands, progress, recipes
+from npmlp.driver import Driver, Engine, Stopped
+from npmlp.errors import RecipeError, RunError
+from npmlp.progress import Progress
+from npmlp.recipes import Recipe
+from npmlp.runs import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where and how a recipe is run: what changes no number."""
+
+    data: str | None = None
+    """a folder with Fashion-MNIST; without it the usual places are searched, then it is fetched"""
+    out: str | None = None
+    """the run's folder; without it runs/<recipe>-<time>"""
+    resume: str | None = None
+    """the folder of a run to go on with, from its last checkpoint and with its own recipe"""
+    threads: int | None = None
+    """threads for compiled kernels, all cores if not given; the numbers do not depend on it"""
+    kernels: Literal["numba", "numpy"] | None = None
+    """compiled kernels, or the NumPy oracles that compile nothing"""
+    checkpoint_seconds: float = 30.0
+    """seconds between two checkpoints within an epoch; there is one at every epoch's end, too"""
+    debug: bool = False
+    """show the whole stack when something goes wrong"""
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise RecipeError(f"--threads: got {self.threads}, expected at least 1")
+        if not self.checkpoint_seconds > 0:
+            raise RecipeError(
+                f"--checkpoint-seconds: got {self.checkpoint_seconds}, expected a number above 0"
+            )
+
+
+def fit(
+    recipe: Recipe,
+    run: Run | None = None,
+    *,
+    show: Progress | None = None,
+) -> tuple[dict[str, Any], RunFolder]:
+    """Train a recipe, or go on with a run of it.
+
+    Parameters: `recipe`; `run`, where and how; `show`, where progress is reported (nowhere if
+    None). Returns: the content of summary.json, and the run's folder. Raises: NpmlpError, with a
+    sentence, for what the user can put right; driver.Stopped after Ctrl-C.
+    """
+    from npmlp import config, dtypes
+    from npmlp.engine import NpmlpEngine
+
+    run = run or Run()
+    if run.kernels is not None:
+        config.set_kernels(run.kernels)
+    if run.threads is not None and config.get_kernels() == "numba":
+        config.set_num_threads(run.threads)
+    before = dtypes.get_default_dtype()
+    try:
+        return drive(
+            lambda: NpmlpEngine(recipe, run.data), recipe, run, "npmlp", show or progress.Silent(),
+            kernels=config.get_kernels(), threads=run.threads,
+        )  # fmt: skip
+    finally:
+        dtypes.set_default_dtype(before)
+
+
+def drive(
+    make_engine: Callable[[], Engine],
+    recipe: Recipe,
+    run: Run,
+    name: str,
+    show: Progress,
+    **facts: Any,
+) -> tuple[dict[str, Any], RunFolder]:
+    """`fit` for any engine; `facts` go into config.json."""
+    if run.resume is None:
+        engine = make_engine()  # before the folder: without data there is no run
+        folder = RunFolder.create(run.out, recipe, name, **facts)
+        show.note(f"{engine.description}; run folder {folder.path}")
+        driver = Driver(engine, recipe, folder, show, run.checkpoint_seconds)
+        return driver.run(), folder
+    folder = RunFolder(run.resume)
+    trained_by = folder.config().get("engine")
+    if trained_by != name:
+        raise RunError(f"--resume {folder.path}: is a run of {trained_by}, not of {name}")
+    finished = folder.summary()
+    if finished is not None:
+        return finished, folder
+    engine = make_engine()
+    driver = Driver(engine, recipe, folder, show, run.checkpoint_seconds)
+    if folder.last.exists():
+        driver.resume()
+    show.note(f"{engine.description}; run folder {folder.path}, {driver.place()}")
+    return driver.run(), folder
+
+
+# --------------------------------------------------------------------------------- command line
+
+
+def parse(argv: Sequence[str], prog: str, form: type[Run]) -> tuple[Recipe, Run]:
+    """The recipe and the run that a command line asks for."""
+    import tyro
+
+    # the flags' defaults are the values of the recipe that --arch, --recipe or --resume names
+    resume = commands.value_of(argv, "--resume")
+    if resume is not None:
+        base = RunFolder(resume).recipe()
+    else:
+        recipe_name = commands.value_of(argv, "--recipe")
+        arch_name = commands.value_of(argv, "--arch")
+        if arch_name is not None:
+            by_arch = recipes.named(arch_name, "--arch")
+        base = (
+            recipes.named(recipe_name)
+            if recipe_name is not None
+            else by_arch
+            if arch_name is not None
+            else recipes.RECIPES["vanilla"]
+        )
+
+    @dataclass(frozen=True)
+    class Flags:
+        """Train a network on Fashion-MNIST."""
+
+        what: tyro.conf.OmitArgPrefixes[Recipe]
+        how: tyro.conf.OmitArgPrefixes[form]  # type: ignore[valid-type]
+        recipe: Annotated[str | None, tyro.conf.arg(help="start from the recipe of this name")] = (
+            None
+        )
+
+    flags = commands.parse(Flags, argv, prog, default=Flags(base, form()))
+    if resume is not None and flags.what != base:
+        changed = [
+            recipes.flag(f.name)
+            for f in dataclasses.fields(base)
+            if getattr(flags.what, f.name) != getattr(base, f.name)
+        ]
+        raise RecipeError(
+            f"--resume goes on with the run's own recipe; leave out {', '.join(changed)}"
+        )
+    if resume is not None and flags.how.out is not None:
+        raise RecipeError("--resume goes on in the run's own folder; leave out --out")
+    return flags.what, flags.how
+
+
+def command(
+    argv: Sequence[str],
+    prog: str,
+    form: type[Run],
+    fit: Callable[..., tuple[dict[str, Any], RunFolder]],
+) -> int:
+    """A train command: parse, say what is done, train, say where the results are."""
+    began = time.perf_counter()
+    recipe, run = parse(argv, prog, form)
+    if run.resume is not None:
+        finished = RunFolder(run.resume).summary()
+        if finished is not None:
+            print(f"{run.resume} is a finished run; there is nothing left to do")
+            _report(finished, RunFolder(run.resume), finished["seconds"])
+            return 0
+    try:
+        summary, folder = fit(recipe, run, show=progress.for_this_output())
+    except Stopped as stopped:
+        path = stopped.folder.path
+        print(f"stopped; the training so far is kept. Go on with: {prog} --resume {path}")
+        return 130
+    _report(summary, folder, time.perf_counter() - began)
+    return 0
+
+
+def _report(summary: dict[str, Any], folder: RunFolder, seconds: float) -> None:
+    s = summary
+    print(
+        f"test accuracy  {s['test_accuracy']:.4f}  ({s['test_correct']:,} of {s['test_count']:,} "
+        f"images, after {s['epochs']} epochs)"
+    )
+    print(f"wall time      {seconds:.1f} s")
+    print(f"run folder     {folder.path}")
+    print(f"pictures       {folder.curves}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """`python -m npmlp.train`"""
+    return command(argv, "python -m npmlp.train", Run, fit)
+
+
+if __name__ == "__main__":
+    sys.exit(commands.run(main))
