@@ -293,7 +293,7 @@ class Driver:
 
 
 class _StopRequests:
-    """While open, Ctrl-C and SIGTERM ask for a stop after the step; the second one stops at once."""
+    """While open, Ctrl-C and SIGTERM ask for a stop after the step; a second one stops at once."""
 
     def __init__(self) -> None:
         self.requested = False

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,7 +32,9 @@ class Evaluation:
         return self.correct / self.count
 
 
-def evaluate(run: str | Path, data: str | None = None, checkpoint: Which | None = None) -> Any:
+def evaluate(
+    run: str | Path, data: str | None = None, checkpoint: Which | None = None
+) -> Evaluation:
     """Classify the test images with a run's network.
 
     Parameters: `run`, the run's folder; `data`, as in training; `checkpoint`, "best" or "last",
@@ -76,24 +78,24 @@ def load_weights(model: Any, folder: RunFolder, which: Which | None) -> Path:
     return path
 
 
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Classify the test images with a trained network."""
+
+    run: str
+    """the run's folder"""
+    data: str | None = None
+    """a folder with Fashion-MNIST; without it the usual places are searched"""
+    checkpoint: Which | None = None
+    """by default the one whose figures the run reports"""
+    debug: bool = False
+    """show the whole stack when something goes wrong"""
+
+
 def main(argv: Sequence[str]) -> int:
     """`python -m npmlp.evaluate`"""
-    import tyro
-
-    def flags(
-        run: Annotated[str, tyro.conf.arg(help="the run's folder")],
-        data: Annotated[str | None, tyro.conf.arg(help="a folder with Fashion-MNIST")] = None,
-        checkpoint: Annotated[
-            Which | None,
-            tyro.conf.arg(help="by default the one whose figures the run reports"),
-        ] = None,
-        debug: Annotated[bool, tyro.conf.arg(help="show the whole stack of an error")] = False,
-    ) -> Evaluation:
-        """Classify the test images with a trained network."""
-        found: Evaluation = evaluate(run, data, checkpoint)
-        return found
-
-    result = commands.parse(flags, argv, "python -m npmlp.evaluate")
+    flags = commands.parse(Flags, argv, "python -m npmlp.evaluate")
+    result = evaluate(flags.run, flags.data, flags.checkpoint)
     print(
         f"test accuracy  {result.accuracy:.4f}  ({result.correct:,} of {result.count:,} images), "
         f"mean loss {result.loss:.4f}"

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import tyro
 
 from npmlp import commands
 from npmlp.errors import DataError
@@ -110,37 +111,35 @@ def predict(
     return results
 
 
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Name what is on pictures, with probabilities."""
+
+    images: tyro.conf.Positional[tuple[str, ...]]
+    """pictures, or indices of test images"""
+    run: str
+    """the run's folder"""
+    data: str | None = None
+    """a folder with Fashion-MNIST, for test images; without it the usual places are searched"""
+    top: int = 3
+    """how many classes are shown"""
+    invert: Invert = "auto"
+    """exchange bright and dark; auto: where the picture's border is bright"""
+    checkpoint: Literal["best", "last"] | None = None
+    """by default the one whose figures the run reports"""
+    debug: bool = False
+    """show the whole stack when something goes wrong"""
+
+
 def main(argv: Sequence[str]) -> int:
     """`python -m npmlp.predict`"""
-    import tyro
-
-    def flags(
-        images: Annotated[
-            tuple[str, ...],
-            tyro.conf.Positional,
-            tyro.conf.arg(metavar="IMAGE", help="pictures, or indices of test images"),
-        ],
-        run: Annotated[str, tyro.conf.arg(help="the run's folder")],
-        data: Annotated[str | None, tyro.conf.arg(help="a folder with Fashion-MNIST")] = None,
-        top: Annotated[int, tyro.conf.arg(help="how many classes are shown")] = 3,
-        invert: Annotated[
-            Invert, tyro.conf.arg(help="exchange bright and dark; auto: if the border is bright")
-        ] = "auto",
-        checkpoint: Annotated[
-            Literal["best", "last"] | None,
-            tyro.conf.arg(help="by default the one whose figures the run reports"),
-        ] = None,
-        debug: Annotated[bool, tyro.conf.arg(help="show the whole stack of an error")] = False,
-    ) -> tuple[list[Prediction], int]:
-        """Name what is on pictures, with probabilities."""
-        if not images:
-            raise DataError("predict: name at least one picture, or an index of a test image")
-        return predict(run, images, data, invert, checkpoint), top
-
-    predictions, top = commands.parse(flags, argv, "python -m npmlp.predict")
+    flags = commands.parse(Flags, argv, "python -m npmlp.predict")
+    if not flags.images:
+        raise DataError("predict: name at least one picture, or an index of a test image")
+    predictions = predict(flags.run, flags.images, flags.data, flags.invert, flags.checkpoint)
     for p in predictions:
         print(f"{p.name}{f' ({p.note})' if p.note else ''}")
-        for name, probability in p.classes[:top]:
+        for name, probability in p.classes[: flags.top]:
             print(f"  {probability:7.2%}  {name}")
     return 0
 

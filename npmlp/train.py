@@ -129,29 +129,29 @@ def parse(argv: Sequence[str], prog: str, form: type[Run]) -> tuple[Recipe, Run]
             else recipes.RECIPES["vanilla"]
         )
 
-    @dataclass(frozen=True)
-    class Flags:
-        """Train a network on Fashion-MNIST."""
-
-        what: tyro.conf.OmitArgPrefixes[Recipe]
-        how: tyro.conf.OmitArgPrefixes[form]  # type: ignore[valid-type]
-        recipe: Annotated[str | None, tyro.conf.arg(help="start from the recipe of this name")] = (
-            None
-        )
-
-    flags = commands.parse(Flags, argv, prog, default=Flags(base, form()))
-    if resume is not None and flags.what != base:
+    flags = dataclasses.make_dataclass(
+        "Flags",
+        [
+            ("what", tyro.conf.OmitArgPrefixes[Recipe]),
+            ("how", tyro.conf.OmitArgPrefixes[form]),
+            ("recipe", Annotated[str | None, tyro.conf.arg(help="the recipe to start from")]),
+        ],
+    )
+    flags.__doc__ = "Train a network on Fashion-MNIST."
+    parsed: Any = commands.parse(flags, argv, prog, default=flags(base, form(), None))
+    what, how = parsed.what, parsed.how
+    if resume is not None and what != base:
         changed = [
             recipes.flag(f.name)
             for f in dataclasses.fields(base)
-            if getattr(flags.what, f.name) != getattr(base, f.name)
+            if getattr(what, f.name) != getattr(base, f.name)
         ]
         raise RecipeError(
             f"--resume goes on with the run's own recipe; leave out {', '.join(changed)}"
         )
-    if resume is not None and flags.how.out is not None:
+    if resume is not None and how.out is not None:
         raise RecipeError("--resume goes on in the run's own folder; leave out --out")
-    return flags.what, flags.how
+    return what, how
 
 
 def command(

@@ -1,0 +1,56 @@
+"""The same training in PyTorch: `python -m reference_torch.train --arch vanilla --device cpu`.
+
+Flags and run folder are those of npmlp.train, so that two folders can be compared file by file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from npmlp import commands, progress
+from npmlp import train as npmlp_train
+from npmlp.progress import Progress
+from npmlp.recipes import Recipe
+from npmlp.runs import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(npmlp_train.Run):
+    """Where and how a recipe is run."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    """where PyTorch computes"""
+
+
+def fit(
+    recipe: Recipe, run: npmlp_train.Run | None = None, *, show: Progress | None = None
+) -> tuple[dict[str, Any], RunFolder]:
+    """Train a recipe with PyTorch. Arguments, result and errors as of npmlp.train.fit."""
+    import torch
+
+    from reference_torch.engine import TorchEngine
+
+    run = run or Run()
+    device = getattr(run, "device", "cpu")
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+    before = torch.get_default_dtype()
+    try:
+        return npmlp_train.drive(
+            lambda: TorchEngine(recipe, run.data, device), recipe, run, "torch",
+            show or progress.Silent(), device=device, threads=torch.get_num_threads(),
+        )  # fmt: skip
+    finally:
+        torch.set_default_dtype(before)
+
+
+def main(argv: Sequence[str]) -> int:
+    """`python -m reference_torch.train`"""
+    return npmlp_train.command(argv, "python -m reference_torch.train", Run, fit)
+
+
+if __name__ == "__main__":
+    sys.exit(commands.run(main))
