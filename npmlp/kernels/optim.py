@@ -1,0 +1,195 @@
+"""Optimizer steps: one pass over a parameter, in place, rounding as PyTorch rounds.
+
+PyTorch writes each update as a few tensor operations, each of which rounds its result once; where
+its CPU code fuses a multiplication with an addition, `_fused` does, and nowhere else. SGD is equal
+to PyTorch's bit for bit. So are Adam's moments; its step divides by a square root, which PyTorch
+takes from a library that is wrong in the last bit for some arguments, and this one is not.
+
+All arrays of one call have one shape and one dtype.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@njit(cache=True, fastmath={"contract"})
+def _fused(a: Any, b: Any, c: Any) -> Any:
+    """a b + c, rounded once: only within this function may the two operations become one."""
+    return a * b + c
+
+
+def sgd_step(
+    param: Array,
+    grad: Array,
+    buf: Array | None,
+    first: bool,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> None:
+    """One step of stochastic gradient descent.
+
+        g ← ±grad + weight_decay · param
+        buf ← momentum · buf + (1 - dampening) g        (buf ← g the first time)
+        param ← param - lr · (g + momentum · buf with Nesterov, buf with momentum, else g)
+
+    Parameters
+    ----------
+    param, buf : changed; `buf` is None where momentum is 0
+    first : whether buf is yet to be filled
+    maximize : the sign of grad is turned
+
+    Source: PyTorch docs, torch.optim.SGD.
+    """
+    if not param.flags.c_contiguous:
+        flat = np.ascontiguousarray(param)
+        sgd_step(flat, grad, buf, first, lr, momentum, dampening, weight_decay, nesterov, maximize)
+        param[...] = flat
+        return
+    p, g = param.reshape(-1), grad.reshape(-1)
+    if buf is None:
+        _sgd(p, g, lr, weight_decay, maximize)
+    else:
+        rates = (lr, momentum, 1 - dampening, weight_decay)
+        _sgd_momentum(p, g, buf.reshape(-1), rates, first, nesterov, maximize)
+
+
+@njit(cache=True)
+def _sgd(param: Array, grad: Array, lr: float, weight_decay: float, maximize: bool) -> None:
+    down, decay = param.dtype.type(-lr), param.dtype.type(weight_decay)
+    for i in range(param.size):
+        g = -grad[i] if maximize else grad[i]
+        # a condition, since PyTorch leaves the term out: 0 · inf would be NaN
+        g = _fused(decay, param[i], g) if weight_decay != 0 else g
+        param[i] = _fused(down, g, param[i])
+
+
+@njit(cache=True)
+def _sgd_momentum(
+    param: Array,
+    grad: Array,
+    buf: Array,
+    rates: tuple[float, float, float, float],
+    first: bool,
+    nesterov: bool,
+    maximize: bool,
+) -> None:
+    number = param.dtype.type
+    down, keep, take, decay = (
+        number(-rates[0]),
+        number(rates[1]),
+        number(rates[2]),
+        number(rates[3]),
+    )
+    for i in range(param.size):
+        g = -grad[i] if maximize else grad[i]
+        g = _fused(decay, param[i], g) if rates[3] != 0 else g
+        moved = _fused(take, g, keep * buf[i])
+        b = g if first else moved
+        buf[i] = b
+        g = _fused(keep, b, g) if nesterov else b
+        param[i] = _fused(down, g, param[i])
+
+
+def adam_step(
+    param: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    max_exp_avg_sq: Array | None,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> None:
+    """One step of Adam, or with `decoupled` weight decay of AdamW.
+
+        g ← ±grad                       Adam: g ← g + weight_decay · param
+                                        AdamW: param ← (1 - lr · weight_decay) param
+        m ← β₁ m + (1 - β₁) g           as m + (1 - β₁)(g - m)
+        v ← β₂ v + (1 - β₂) g²          with AMSGrad, v̂ ← max(v̂, v) takes v's place below
+        param ← param - lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + eps)
+
+    Parameters
+    ----------
+    param, exp_avg (m), exp_avg_sq (v), max_exp_avg_sq (v̂, None without AMSGrad) : changed
+    step : t, which is 1 in the first step
+
+    Source: Kingma and Ba, Adam, 2015, algorithm 1; Loshchilov and Hutter, Decoupled Weight Decay
+    Regularization, 2019, algorithm 2; in the order of torch.optim.adam's single-tensor form.
+    """
+    if not param.flags.c_contiguous:
+        flat = np.ascontiguousarray(param)
+        adam_step(
+            flat, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, step, lr, beta1, beta2, eps,
+            weight_decay, decoupled, maximize,
+        )  # fmt: skip
+        param[...] = flat
+        return
+    # in double precision, as Python computes them in PyTorch, and rounded where they meet an array
+    size = lr / (1 - beta1**step)
+    root = (1 - beta2**step) ** 0.5
+    rates = (-size, 1 - beta1, beta2, 1 - beta2, root, eps)
+    shrink = 1 - lr * weight_decay if decoupled else 1.0
+    decay = 0.0 if decoupled else weight_decay
+    peak = None if max_exp_avg_sq is None else max_exp_avg_sq.reshape(-1)
+    _adam(
+        param.reshape(-1), grad.reshape(-1), exp_avg.reshape(-1), exp_avg_sq.reshape(-1), peak,
+        rates, decay, shrink, maximize,
+    )  # fmt: skip
+
+
+# error_model="numpy": x / 0 is infinity, not an exception that every entry would be checked for
+@njit(cache=True, error_model="numpy")
+def _adam(
+    param: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    peak: Array | None,
+    rates: tuple[float, float, float, float, float, float],
+    weight_decay: float,
+    shrink: float,
+    maximize: bool,
+) -> None:
+    number = param.dtype.type
+    down, take, keep_sq, take_sq = (
+        number(rates[0]),
+        number(rates[1]),
+        number(rates[2]),
+        number(rates[3]),
+    )
+    root, eps, decay, scale = (
+        number(rates[4]),
+        number(rates[5]),
+        number(weight_decay),
+        number(shrink),
+    )
+    leave = number(1) - take
+    for i in range(param.size):
+        g = -grad[i] if maximize else grad[i]
+        p = param[i] * scale
+        g = _fused(decay, p, g) if weight_decay != 0 else g
+        gap = g - exp_avg[i]
+        # PyTorch's lerp, which starts from the nearer end
+        m = _fused(take, gap, exp_avg[i]) if take < 0.5 else _fused(-gap, leave, g)
+        exp_avg[i] = m
+        v = _fused(take_sq * g, g, keep_sq * exp_avg_sq[i])
+        exp_avg_sq[i] = v
+        if peak is not None:  # settled when it is compiled
+            v = peak[i] if peak[i] > v else v
+            peak[i] = v
+        param[i] = p + down * m / (np.sqrt(v) / root + eps)
