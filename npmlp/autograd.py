@@ -19,7 +19,19 @@ import numpy as np
 
 from npmlp import config
 from npmlp.errors import GraphError, ShapeError
+from npmlp.numeric_gradient import GradcheckError, gradcheck
 from npmlp.ops.spec import Array, ArraySpec, Attrs, Kernel, Layout, Needs, OpSpec
+
+__all__ = [
+    "GradcheckError",
+    "apply",
+    "backward",
+    "enable_grad",
+    "grad",
+    "gradcheck",
+    "is_grad_enabled",
+    "no_grad",
+]
 
 _grad_enabled = True
 _sequence = itertools.count()
