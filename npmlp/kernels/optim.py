@@ -50,17 +50,27 @@ def sgd_step(
 
     Source: PyTorch docs, torch.optim.SGD.
     """
-    if not param.flags.c_contiguous:
-        flat = np.ascontiguousarray(param)
-        sgd_step(flat, grad, buf, first, lr, momentum, dampening, weight_decay, nesterov, maximize)
-        param[...] = flat
-        return
-    p, g = param.reshape(-1), grad.reshape(-1)
+    # floats throughout: a whole number given as an int would have Numba compile for it anew
+    p = _flat(param)
     if buf is None:
-        _sgd(p, g, lr, weight_decay, maximize)
+        _sgd(p, _flat(grad), float(lr), float(weight_decay), maximize)
     else:
-        rates = (lr, momentum, 1 - dampening, weight_decay)
-        _sgd_momentum(p, g, buf.reshape(-1), rates, first, nesterov, maximize)
+        b = _flat(buf)
+        rates = (float(lr), float(momentum), 1.0 - dampening, float(weight_decay))
+        _sgd_momentum(p, b, _flat(grad), rates, first, nesterov, maximize)
+        _give_back(buf, b)
+    _give_back(param, p)
+
+
+def _flat(a: Array) -> Array:
+    """`a` in one dimension: the same memory if its elements lie in order, else a copy."""
+    return a.reshape(-1)
+
+
+def _give_back(a: Array, flat: Array) -> None:
+    """Write the copy back to an `a` whose elements do not lie in order, as a transposed weight."""
+    if not a.flags.c_contiguous:
+        a[...] = flat.reshape(a.shape)
 
 
 @njit(cache=True)
@@ -76,8 +86,8 @@ def _sgd(param: Array, grad: Array, lr: float, weight_decay: float, maximize: bo
 @njit(cache=True)
 def _sgd_momentum(
     param: Array,
-    grad: Array,
     buf: Array,
+    grad: Array,
     rates: tuple[float, float, float, float],
     first: bool,
     nesterov: bool,
@@ -131,35 +141,32 @@ def adam_step(
     Source: Kingma and Ba, Adam, 2015, algorithm 1; Loshchilov and Hutter, Decoupled Weight Decay
     Regularization, 2019, algorithm 2; in the order of torch.optim.adam's single-tensor form.
     """
-    if not param.flags.c_contiguous:
-        flat = np.ascontiguousarray(param)
-        adam_step(
-            flat, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, step, lr, beta1, beta2, eps,
-            weight_decay, decoupled, maximize,
-        )  # fmt: skip
-        param[...] = flat
-        return
     # in double precision, as Python computes them in PyTorch, and rounded where they meet an array
     size = lr / (1 - beta1**step)
     root = (1 - beta2**step) ** 0.5
-    rates = (-size, 1 - beta1, beta2, 1 - beta2, root, eps)
-    shrink = 1 - lr * weight_decay if decoupled else 1.0
-    decay = 0.0 if decoupled else weight_decay
-    peak = None if max_exp_avg_sq is None else max_exp_avg_sq.reshape(-1)
-    _adam(
-        param.reshape(-1), grad.reshape(-1), exp_avg.reshape(-1), exp_avg_sq.reshape(-1), peak,
-        rates, decay, shrink, maximize,
-    )  # fmt: skip
+    rates = (-size, 1 - beta1, beta2, 1 - beta2, root, float(eps))
+    shrink = 1.0 - lr * weight_decay if decoupled else 1.0
+    decay = 0.0 if decoupled else float(weight_decay)
+    p, m, v = _flat(param), _flat(exp_avg), _flat(exp_avg_sq)
+    if max_exp_avg_sq is None:
+        _adam(p, m, v, None, _flat(grad), rates, decay, shrink, maximize)
+    else:
+        peak = _flat(max_exp_avg_sq)
+        _adam(p, m, v, peak, _flat(grad), rates, decay, shrink, maximize)
+        _give_back(max_exp_avg_sq, peak)
+    _give_back(exp_avg, m)
+    _give_back(exp_avg_sq, v)
+    _give_back(param, p)
 
 
 # error_model="numpy": x / 0 is infinity, not an exception that every entry would be checked for
 @njit(cache=True, error_model="numpy")
 def _adam(
     param: Array,
-    grad: Array,
     exp_avg: Array,
     exp_avg_sq: Array,
     peak: Array | None,
+    grad: Array,
     rates: tuple[float, float, float, float, float, float],
     weight_decay: float,
     shrink: float,

@@ -104,22 +104,24 @@ def test_a_single_adam_step_differs_from_pytorch_in_few_last_bits():
     np.testing.assert_allclose(param, twin.detach().numpy(), rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_steps_update_transposed_parameters_in_place(dtype):
+def test_steps_update_parameters_and_state_in_place_whatever_their_order_in_memory():
     rng = np.random.default_rng(3)
-    start, grad = rng.standard_normal((2, 5, 3)).astype(dtype)
-    for step in (
-        lambda p: sgd_step(p, grad, None, True, 0.1, 0, 0, 0.01, False, False),
-        lambda p: adam_step(
-            p, grad, np.zeros_like(grad), np.zeros_like(grad), None, 1, 0.1, 0.9, 0.999, 1e-8, 0,
-            False, False,
-        ),
-    ):  # fmt: skip
-        straight, turned = start.copy(), np.asfortranarray(start)
-        step(straight)
-        step(turned)
-        assert (straight != start).all()
-        np.testing.assert_array_equal(turned, straight)
+    start, grad, state = rng.standard_normal((3, 5, 3))
+
+    def sgd(p, g, a, b, c):
+        sgd_step(p, g, a, False, 0.1, 0.9, 0, 0.01, False, False)
+
+    def adam(p, g, a, b, c):
+        adam_step(p, g, a, b, c, 1, 0.1, 0.9, 0.999, 1e-8, 0, False, False)
+
+    for step in (sgd, adam):
+        straight = [start.copy(), grad, state.copy(), state**2, state**4]
+        turned = [np.asfortranarray(a) for a in straight]
+        step(*straight)
+        step(*turned)
+        assert (straight[0] != start).all()
+        for a, b in zip(straight, turned, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_weight_decay_of_zero_is_left_out_and_not_multiplied_by_zero():
