@@ -1,0 +1,366 @@
+"""Transforms beside torchvision's: the same pixels, the same bits, the same draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import npmlp
+from npmlp.errors import OutsideSubsetError
+from npmlp.vision import transforms as ours
+from reference_torch.torchvision_cpu import import_torchvision
+
+theirs = import_torchvision().transforms
+RNG = np.random.default_rng(5)
+IMAGES = RNG.integers(0, 256, (40, 28, 28), np.uint8)
+WIDE = RNG.integers(0, 256, (40, 9, 14), np.uint8)
+
+
+def same_stream():
+    """Whether both default generators stand at the same place."""
+    return np.array_equal(npmlp.get_rng_state().numpy(), torch.get_rng_state().numpy())
+
+
+def seed(value):
+    npmlp.manual_seed(value)
+    torch.manual_seed(value)
+
+
+def assert_same(mine, reference):
+    if isinstance(reference, torch.Tensor):
+        assert isinstance(mine, npmlp.Tensor) and str(mine.dtype) == str(reference.dtype)
+        mine, reference = mine.numpy(), reference.numpy()
+    else:
+        assert type(mine) is type(reference) and mine.mode == reference.mode
+        mine, reference = np.asarray(mine), np.asarray(reference)
+    assert mine.shape == reference.shape
+    np.testing.assert_array_equal(mine, reference)
+
+
+# ---- ToTensor and Normalize ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "1", "F"])
+def test_to_tensor_takes_each_pil_mode_as_torchvision_does(mode):
+    image = Image.fromarray(IMAGES[0]).convert(mode)
+    assert_same(ours.ToTensor()(image), theirs.ToTensor()(image))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        IMAGES[0],
+        WIDE[0][:, :, None],
+        RNG.integers(0, 256, (5, 6, 3), np.uint8),
+        RNG.normal(size=(5, 6)).astype(np.float32),
+        RNG.normal(size=(5, 6, 2)),
+        np.arange(12).reshape(3, 4),
+        IMAGES[0][::-2, ::3],
+    ],
+)
+def test_to_tensor_scales_bytes_and_only_bytes(array):
+    assert_same(ours.ToTensor()(array), theirs.ToTensor()(array.copy()))
+
+
+def test_to_tensor_makes_the_default_dtype():
+    npmlp.set_default_dtype(npmlp.float64)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert_same(ours.ToTensor()(IMAGES[0]), theirs.ToTensor()(IMAGES[0]))
+    finally:
+        npmlp.set_default_dtype(npmlp.float32)
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("shape", "mean", "std"),
+    [
+        ((1, 28, 28), (0.2860,), (0.3530,)),
+        ((3, 5, 6), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ((4, 2, 5, 6), (0.1, 0.7), (0.3, 1.9)),
+        ((1, 5, 6), 0.3, 0.7),
+    ],
+)
+def test_normalize_gives_the_same_bits(dtype, shape, mean, std):
+    x = RNG.random(shape).astype(dtype)
+    t = npmlp.from_numpy(x.copy())
+    assert_same(ours.Normalize(mean, std)(t), theirs.Normalize(mean, std)(torch.from_numpy(x)))
+    np.testing.assert_array_equal(t.numpy(), x)  # out of place
+    assert ours.Normalize(mean, std, inplace=True)(t) is t
+    assert_same(t, theirs.Normalize(mean, std)(torch.from_numpy(x)))
+
+
+def test_every_grey_value_is_normalised_to_the_same_bits():
+    steps = [(0.2860,), (0.3530,)]
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    mine = ours.Compose([ours.ToTensor(), ours.Normalize(*steps)])
+    reference = theirs.Compose([theirs.ToTensor(), theirs.Normalize(*steps)])
+    assert_same(mine(image), reference(image))
+    np.testing.assert_array_equal(
+        ours.transform_batch(mine, image[None])[0], reference(image).numpy()
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "argument", "error"),
+    [
+        (lambda m: m.ToTensor(), [[1, 2]], TypeError),
+        (lambda m: m.ToTensor(), np.zeros((2, 2, 2, 2), np.uint8), ValueError),
+        (lambda m: m.Normalize(0.5, 0.5), IMAGES[0], TypeError),
+        (lambda m: m.Lambda("no function"), None, TypeError),
+        (lambda m: m.RandomAffine(-3), None, ValueError),
+        (lambda m: m.RandomAffine((1, 2, 3)), None, ValueError),
+        (lambda m: m.RandomAffine(0, translate=0.1), None, TypeError),
+        (lambda m: m.RandomAffine(0, translate=(0.1,)), None, ValueError),
+        (lambda m: m.RandomAffine(0, translate=(0.1, 1.5)), None, ValueError),
+        (lambda m: m.RandomAffine(0, scale=(0, 1)), None, ValueError),
+        (lambda m: m.RandomAffine(0, fill="red?".encode), None, TypeError),
+        (lambda m: m.RandomAffine(0), "not an image", TypeError),
+        (lambda m: m.RandomHorizontalFlip(p=1), "not an image", TypeError),
+    ],
+)
+def test_wrong_arguments_raise_what_torchvision_raises(make, argument, error):
+    for module in (ours, theirs):
+        with pytest.raises(error):
+            make(module)(argument)
+
+
+def test_normalize_refuses_what_torchvision_refuses():
+    x = RNG.integers(0, 9, (1, 4, 4))
+    for module, make in ((ours, npmlp.tensor), (theirs, torch.tensor)):
+        with pytest.raises(TypeError):
+            module.Normalize(0.5, 0.5)(make(x))
+        with pytest.raises(ValueError):
+            module.Normalize(0.5, 0.5)(make([[1.0]]))
+        with pytest.raises(ValueError, match="zero"):
+            module.Normalize((0.5,), (1e-60,))(make([[[1.0]]]))
+
+
+def test_images_of_16_bits_and_other_interpolations_are_outside_the_subset():
+    with pytest.raises(OutsideSubsetError, match="int32 or int16"):
+        ours.ToTensor()(Image.new("I", (3, 3)))
+    with pytest.raises(OutsideSubsetError, match="NEAREST only"):
+        ours.RandomAffine(0, interpolation=ours.InterpolationMode.BILINEAR)
+
+
+# ---- reprs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m: m.Compose([m.RandomHorizontalFlip(), m.ToTensor(), m.Normalize((0.5,), [0.25])]),
+        lambda m: m.Compose([m.ToTensor(), m.Compose([m.Lambda(abs)])]),
+        lambda m: m.RandomHorizontalFlip(p=0.25),
+        lambda m: m.RandomAffine(0),
+        lambda m: m.RandomAffine((-5, 10), (0.1, 0.2), (0.9, 1.1), 3, fill=7, center=(1, 2)),
+        lambda m: m.RandomAffine(0, shear=(1, 2, 3, 4), fill=(1, 2, 3)),
+    ],
+)
+def test_reprs_are_torchvisions(make):
+    assert repr(make(ours)) == repr(make(theirs))
+
+
+# ---- random transforms, image by image -------------------------------------------------------
+
+AFFINE = {
+    "angle drawn, nothing moves": {"degrees": 0},
+    "translate": {"degrees": 0, "translate": (0.1, 0.3)},
+    "translate nothing": {"degrees": 0, "translate": (0, 0.0)},
+    "scale": {"degrees": 0, "scale": (0.5, 2.0)},
+    "recipe ±10 %": {"degrees": 0, "translate": (0.1, 0.1), "scale": (0.9, 1.1)},
+    "recipe ±4 %": {"degrees": 0, "translate": (0.04, 0.04), "scale": (0.96, 1.04)},
+    "fill": {"degrees": 0, "translate": (0.3, 0.3), "scale": (0.4, 0.6), "fill": 77},
+    "center": {"degrees": 0, "translate": (0.1, 0.1), "scale": (0.7, 1.3), "center": (3, 11)},
+    "scale fixed": {"degrees": 0, "scale": (0.8, 0.8)},
+}
+TURNED = {
+    "rotation": {"degrees": 30},
+    "rotation by quarters": {"degrees": (90, 90)},
+    "rotation, translate": {"degrees": (10, 170), "translate": (0.1, 0.1), "fill": 9},
+    "shear": {"degrees": 0, "shear": 20, "scale": (0.8, 1.2)},
+    "shear two ways": {"degrees": 15, "shear": (-5, 10, 3, 25), "center": (5, 5)},
+}
+
+
+def in_full(module, name):
+    return module.RandomAffine(**{**AFFINE, **TURNED}[name])
+
+
+@pytest.mark.parametrize("name", [*AFFINE, *TURNED])
+@pytest.mark.parametrize("images", [IMAGES, WIDE], ids=["28x28", "9x14"])
+def test_affine_of_pil_images_and_of_batches_is_pillows(name, images):
+    seed(7)
+    expected = [in_full(theirs, name)(Image.fromarray(image)) for image in images]
+    pixels = np.stack([np.asarray(e) for e in expected])
+
+    npmlp.manual_seed(7)
+    for image, e in zip(images, expected, strict=True):
+        assert_same(in_full(ours, name)(Image.fromarray(image)), e)
+    assert same_stream()
+
+    npmlp.manual_seed(7)
+    batch = ours.transform_batch(in_full(ours, name), images)
+    assert same_stream()
+    assert batch.dtype == np.uint8
+    np.testing.assert_array_equal(batch, pixels)
+
+    npmlp.manual_seed(7)
+    arrays = [in_full(ours, name)(image) for image in images]
+    np.testing.assert_array_equal(np.stack(arrays), pixels)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "LA", "F", "1"])
+def test_affine_of_other_pil_modes_is_pillows(mode):
+    seed(3)
+    for image in IMAGES[:5]:
+        picture = Image.fromarray(image).convert(mode)
+        mine = ours.RandomAffine(20, (0.2, 0.2), fill=3)(picture)
+        assert_same(mine, theirs.RandomAffine(20, (0.2, 0.2), fill=3)(picture))
+    with pytest.raises(ValueError):
+        ours.RandomAffine(0, fill=(1, 2, 3, 4, 5))(Image.new("RGB", (3, 3)))
+
+
+@pytest.mark.parametrize("fill", [300, -5, 2.9])
+def test_a_fill_that_is_no_byte_is_taken_as_pillow_takes_it(fill):
+    seed(1)
+    options = {"degrees": 0, "translate": (0.4, 0.4), "fill": fill}
+    expected = [np.asarray(theirs.RandomAffine(**options)(Image.fromarray(i))) for i in IMAGES[:5]]
+    npmlp.manual_seed(1)
+    batch = ours.transform_batch(ours.RandomAffine(**options), IMAGES[:5])
+    np.testing.assert_array_equal(batch, expected)
+
+
+@pytest.mark.parametrize("name", AFFINE)
+@pytest.mark.parametrize("kind", ["float32", "float64", "uint8", "three channels", "four dims"])
+def test_affine_of_tensors_is_pytorchs(name, kind):
+    shape = {"three channels": (3, 9, 14), "four dims": (2, 3, 9, 14)}.get(kind, (1, 28, 28))
+    if kind == "uint8":
+        arrays = RNG.integers(0, 256, (40, *shape), np.uint8)
+    else:
+        arrays = RNG.random((40, *shape)).astype(kind if kind == "float64" else np.float32)
+    seed(11)
+    for array in arrays:
+        mine = in_full(ours, name)(npmlp.from_numpy(array))
+        assert_same(mine, in_full(theirs, name)(torch.from_numpy(array)))
+    assert same_stream()
+
+
+@pytest.mark.parametrize("name", AFFINE)
+def test_affine_of_a_batch_of_tensors_is_pytorchs(name):
+    arrays = RNG.random((40, 2, 9, 14)).astype(np.float32)
+    seed(11)
+    expected = [in_full(theirs, name)(torch.from_numpy(a)).numpy() for a in arrays]
+    batch = ours.transform_batch(in_full(ours, name), arrays)
+    np.testing.assert_array_equal(batch, expected)
+    assert same_stream()
+
+
+@pytest.mark.parametrize("options", [{"degrees": 5}, {"degrees": 0, "shear": 5}])
+def test_rotation_and_shear_of_a_tensor_are_outside_the_subset(options):
+    with pytest.raises(OutsideSubsetError, match="put it before ToTensor"):
+        ours.RandomAffine(**options)(npmlp.zeros(1, 28, 28))
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
+def test_flips_are_drawn_and_made_as_torchvisions(p):
+    seed(23)
+    expected = [theirs.RandomHorizontalFlip(p)(Image.fromarray(image)) for image in WIDE]
+    after = torch.get_rng_state().numpy()
+    for make in (
+        lambda: [np.asarray(ours.RandomHorizontalFlip(p)(Image.fromarray(i))) for i in WIDE],
+        lambda: [ours.RandomHorizontalFlip(p)(i) for i in WIDE],
+        lambda: [ours.RandomHorizontalFlip(p)(npmlp.from_numpy(i)).numpy() for i in WIDE],
+        lambda: ours.transform_batch(ours.RandomHorizontalFlip(p), WIDE),
+    ):
+        npmlp.manual_seed(23)
+        np.testing.assert_array_equal(make(), [np.asarray(e) for e in expected])
+        np.testing.assert_array_equal(npmlp.get_rng_state().numpy(), after)
+
+
+# ---- whole batches ---------------------------------------------------------------------------
+
+
+def pipeline(module, order):
+    steps = {
+        "flip": module.RandomHorizontalFlip(),
+        "flip rarely": module.RandomHorizontalFlip(p=0.2),
+        "affine": module.RandomAffine(0, (0.1, 0.1), (0.9, 1.1)),
+        "tensor": module.ToTensor(),
+        "normal": module.Normalize((0.2860,), (0.3530,)),
+    }
+    return module.Compose([steps[name] for name in order])
+
+
+ORDERS = [
+    ["tensor", "normal"],
+    ["flip", "affine", "tensor", "normal"],
+    ["affine", "flip", "tensor"],
+    ["tensor", "flip", "affine", "normal", "flip rarely"],
+    ["flip", "tensor", "affine", "normal"],
+    ["flip", "flip rarely", "tensor"],
+]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+@pytest.mark.parametrize("images", [IMAGES, WIDE], ids=["28x28", "9x14"])
+def test_a_batch_gives_the_bits_of_one_image_after_another(order, images):
+    seed(2)
+    expected = [pipeline(theirs, order)(Image.fromarray(image)).numpy() for image in images]
+    untouched = images.copy()
+    batch = ours.transform_batch(pipeline(ours, order), images)
+    assert batch.dtype == np.float32 and same_stream()
+    np.testing.assert_array_equal(batch, expected)
+    np.testing.assert_array_equal(images, untouched)
+    npmlp.manual_seed(2)
+    for image, e in zip(images, expected, strict=True):
+        np.testing.assert_array_equal(pipeline(ours, order)(Image.fromarray(image)).numpy(), e)
+
+
+def test_a_batch_draws_from_the_generator_that_it_is_given():
+    before = npmlp.get_rng_state().numpy()
+    g = npmlp.Generator().manual_seed(4)
+    transform = pipeline(ours, ORDERS[1])
+    batch = ours.transform_batch(transform, IMAGES, generator=g)
+    np.testing.assert_array_equal(before, npmlp.get_rng_state().numpy())
+    npmlp.manual_seed(4)
+    np.testing.assert_array_equal(ours.transform_batch(transform, IMAGES), batch)
+
+
+def test_an_empty_batch_is_transformed_and_draws_nothing():
+    before = npmlp.get_rng_state().numpy()
+    batch = ours.transform_batch(pipeline(ours, ORDERS[1]), IMAGES[:0])
+    assert batch.shape == (0, 1, 28, 28)
+    np.testing.assert_array_equal(before, npmlp.get_rng_state().numpy())
+
+
+class Louder(ours.ToTensor):
+    def __call__(self, pic):
+        return super().__call__(pic) * 2
+
+
+@pytest.mark.parametrize("foreign", [ours.Lambda(abs), abs, Louder(), theirs.ToTensor(), None])
+def test_foreign_steps_and_subclasses_take_single_images_only(foreign):
+    assert ours.batch_steps(foreign) is None
+    assert ours.batch_steps(ours.Compose([ours.ToTensor(), foreign])) is None
+    with pytest.raises(TypeError, match="single images only"):
+        ours.transform_batch(ours.Compose([ours.ToTensor(), foreign]), IMAGES)
+
+
+def test_steps_of_nested_composes_come_in_order():
+    flip, tensor, normal = ours.RandomHorizontalFlip(), ours.ToTensor(), ours.Normalize(0.5, 0.5)
+    nested = ours.Compose([flip, ours.Compose([ours.Compose([tensor]), normal])])
+    assert ours.batch_steps(nested) == [flip, tensor, normal]
+
+
+@pytest.mark.parametrize(
+    "steps", [[ours.ToTensor(), ours.ToTensor()], [ours.Normalize((0.5,), (0.5,)), ours.ToTensor()]]
+)
+def test_a_batch_refuses_the_order_that_single_images_refuse(steps):
+    with pytest.raises(TypeError):
+        ours.Compose(steps)(Image.fromarray(IMAGES[0]))
+    with pytest.raises(TypeError):
+        ours.transform_batch(ours.Compose(steps), IMAGES)
