@@ -34,6 +34,7 @@ class Place:
     folder: Path
     who: str
     asked_for: bool = False
+    hint: str = ""  # ends the error where an asked-for folder has nothing
 
 
 def cache_folder() -> Path:
@@ -121,7 +122,7 @@ def load_splits(
         folder = files_folder(place.folder)
         if folder is None:
             if place.asked_for and not download:
-                raise DataError(f"{place.who}: {_absence(place)}")
+                raise DataError(f"{place.who}: {_absence(place)}{place.hint}")
             failures.append(f"  {place.who}: {_absence(place)}")
             continue
         try:

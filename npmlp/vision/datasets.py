@@ -1,0 +1,179 @@
+"""Fashion-MNIST, as torchvision's dataset class and as plain arrays.
+
+60,000 training and 10,000 test images, 28 × 28 grey, 10 classes of clothing.
+Source: Xiao, Rasul, Vollgraf 2017, Fashion-MNIST (arXiv:1708.07747).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npmlp.creation import from_numpy
+from npmlp.utils.data import Batch, Dataset
+from npmlp.vision.files import CLASSES, TEST, TRAIN
+from npmlp.vision.locate import Place, load_splits, places_for, search_places
+from npmlp.vision.transforms import ToTensor, batch_steps, transform_batch
+
+
+@dataclass(frozen=True)
+class FashionMNISTData:
+    """The whole data set as arrays, verified, and where it came from."""
+
+    train_images: NDArray[np.uint8] = field(repr=False)  # (60000, 28, 28)
+    train_labels: NDArray[np.int64] = field(repr=False)  # (60000,)
+    test_images: NDArray[np.uint8] = field(repr=False)  # (10000, 28, 28)
+    test_labels: NDArray[np.int64] = field(repr=False)  # (10000,)
+    classes: tuple[str, ...]
+    source: str
+
+
+def load_fashion_mnist(
+    data: str | os.PathLike[str] | None = None, download: bool = True, *, verify: bool = True
+) -> FashionMNISTData:
+    """The training and the test set as arrays.
+
+    Parameters
+    ----------
+    data: a folder with the four files, gzipped or not, or with FashionMNIST/raw in it. None looks
+        at NPMLP_DATA, npmlp's cache, the Debian package's folder and data/FashionMNIST/raw.
+    download: whether to fetch what none of them has; a folder that is given is never fetched into.
+    verify: False takes other images and labels under the same names, without a look at hashes.
+
+    Raises
+    ------
+    DataError: nowhere found, or damaged; the message says where, what, and what to type.
+    """
+    splits = [TRAIN, TEST]
+    arrays, source = load_splits(splits, places_for(data), download=download, verify=verify)
+    (train_images, train_labels), (test_images, test_labels) = arrays
+    return FashionMNISTData(train_images, train_labels, test_images, test_labels, CLASSES, source)
+
+
+class FashionMNIST(Dataset[tuple[Any, Any]]):
+    """Pairs of an image and its class, 0 to 9.
+
+    Parameters
+    ----------
+    root: a folder with FashionMNIST/raw in it, as torchvision lays it out, or with the four files.
+        None searches, as `load_fashion_mnist` does.
+    train: the training images, or else the test images.
+    transform: called with each PIL image. What npmlp.vision.transforms has, is also applied to
+        whole batches, with the same results.
+    target_transform: called with each class.
+    download: look for the files in the other places too where `root` has none, and fetch them into
+        root/FashionMNIST/raw where nobody has them.
+    verify: False takes other images and labels under the same names.
+
+    Attributes
+    ----------
+    data: uint8 Tensor of shape (N, 28, 28). targets: int64 Tensor of shape (N,).
+    classes: the ten names. class_to_idx: from a name to its number. source: where it was found.
+
+    Raises
+    ------
+    DataError: not found, or damaged.
+
+    Source: torchvision.datasets.FashionMNIST.
+    """
+
+    classes = list(CLASSES)  # noqa: RUF012  (a list, as in torchvision)
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        train: bool = True,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        download: bool = False,
+        *,
+        verify: bool = True,
+    ) -> None:
+        self.root = root if root is None else os.path.expanduser(root)
+        self.train = train
+        self.transform = transform
+        self.target_transform = target_transform
+        if self.root is None:
+            places, target = search_places(), None
+        else:
+            hint = "; with download=True it is taken from elsewhere on this machine, or fetched"
+            places = [Place(Path(self.root), "root", asked_for=True, hint=hint)]
+            places += search_places() if download else []
+            target = Path(self.root) / "FashionMNIST" / "raw"
+        split = TRAIN if train else TEST
+        arrays, self.source = load_splits(
+            [split], places, download=download, verify=verify, target=target
+        )
+        images, labels = arrays[0]
+        self.data, self.targets = from_numpy(images), from_numpy(labels)
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """From the name of a class to its number."""
+        return {name: i for i, name in enumerate(self.classes)}
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        from PIL import Image
+
+        image: Any = Image.fromarray(self.data.numpy()[index])
+        if self.transform is not None:
+            image = self.transform(image)
+        return image, self._target(index)
+
+    def _target(self, index: int) -> Any:
+        target = int(self.targets.numpy()[index])
+        return target if self.target_transform is None else self.target_transform(target)
+
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[tuple[Any, Any]]:
+        """The samples of a batch, at once where that gives the same numbers as one by one."""
+        if not self._takes_batches():
+            return [self[i] for i in indices]
+        index = np.asarray(indices, np.int64)
+        images = from_numpy(transform_batch(self.transform, self.data.numpy().take(index, axis=0)))
+        if self.target_transform is None:
+            labels = self.targets.numpy().take(index)
+            return Batch((images, from_numpy(labels)), lambda i: (images[i], int(labels[i])))
+        return [(images[n], self._target(i)) for n, i in enumerate(indices)]
+
+    def _takes_batches(self) -> bool:
+        """Whether the image transform is known throughout and makes Tensors.
+
+        A subclass with its own __getitem__ is asked for single samples. A target transform may draw
+        random numbers, which would then come in between those of the images.
+        """
+        steps = batch_steps(self.transform)
+        return (
+            steps is not None
+            and type(self).__getitem__ is FashionMNIST.__getitem__
+            and any(isinstance(step, ToTensor) for step in steps)
+            and (self.target_transform is None or not any(step.draws for step in steps))
+        )
+
+    def extra_repr(self) -> str:
+        """A line of the repr that says which split this is."""
+        return f"Split: {'Train' if self.train is True else 'Test'}"
+
+    def __repr__(self) -> str:
+        body = [f"Number of datapoints: {len(self)}"]
+        if self.root is not None:
+            body.append(f"Root location: {self.root}")
+        body += self.extra_repr().splitlines()
+        if self.transform is not None or self.target_transform is not None:
+            lines = ["StandardTransform"]  # torchvision indents its first line only
+            for head, t in (
+                ("Transform: ", self.transform),
+                ("Target transform: ", self.target_transform),
+            ):
+                if t is not None:
+                    lines.append(head + repr(t).replace("\n", "\n" + " " * len(head)))
+            body.append("\n".join(lines))
+        return "\n".join([f"Dataset {type(self).__name__}", *("    " + line for line in body)])
