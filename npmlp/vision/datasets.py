@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npmlp.creation import from_numpy
+from npmlp.errors import OutsideSubsetError
 from npmlp.utils.data import Batch, Dataset
 from npmlp.vision.files import CLASSES, TEST, TRAIN
 from npmlp.vision.locate import Place, load_splits, places_for, search_places
@@ -177,3 +178,12 @@ class FashionMNIST(Dataset[tuple[Any, Any]]):
                     lines.append(head + repr(t).replace("\n", "\n" + " " * len(head)))
             body.append("\n".join(lines))
         return "\n".join([f"Dataset {type(self).__name__}", *("    " + line for line in body)])
+
+
+def __getattr__(name: str) -> Any:
+    if name[:1].isupper():  # torchvision's classes; anything else is a plain AttributeError
+        raise OutsideSubsetError(
+            f"npmlp.vision.datasets.{name}: npmlp has FashionMNIST; for other data write a class "
+            "with __getitem__ and __len__, with npmlp.vision.idx or npmlp.vision.csv to read files"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

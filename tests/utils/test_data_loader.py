@@ -272,6 +272,11 @@ def test_a_dataset_that_can_only_be_iterated_over_is_outside_the_subset():
         ours.DataLoader(iter([1, 2, 3]))
 
 
+def test_what_torch_has_and_npmlp_has_not_is_named():
+    with pytest.raises(OutsideSubsetError, match=r"utils\.data\.IterableDataset: npmlp does not"):
+        ours.IterableDataset()
+
+
 # ---- how samples are asked for ---------------------------------------------------------------
 
 

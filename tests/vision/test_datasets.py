@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import npmlp
-from npmlp.errors import DataError
+from npmlp.errors import DataError, OutsideSubsetError
 from npmlp.utils.data import Batch, DataLoader, Subset
 from npmlp.vision import transforms as T
 from npmlp.vision.datasets import FashionMNIST, load_fashion_mnist
@@ -223,3 +223,14 @@ def test_the_real_test_images_have_torchs_bits_in_every_batch():
     np.testing.assert_array_equal(
         np.concatenate([y.numpy() for _, y in batches]), mine.targets.numpy()
     )
+
+
+def test_what_torchvision_has_and_npmlp_has_not_is_named():
+    with pytest.raises(OutsideSubsetError, match=r"datasets\.CIFAR10: npmlp has FashionMNIST"):
+        npmlp.vision.datasets.CIFAR10()
+    with pytest.raises(
+        OutsideSubsetError, match=r"transforms\.ColorJitter: npmlp does not have it"
+    ):
+        T.ColorJitter()
+    with pytest.raises(AttributeError, match="no attribute 'functional'"):
+        T.functional  # noqa: B018

@@ -1,5 +1,8 @@
 """Transforms of images, with torchvision's names, results and random draws, bit for bit."""
 
+from typing import Any
+
+from npmlp.errors import OutsideSubsetError
 from npmlp.vision.transforms.augment import InterpolationMode, RandomAffine, RandomHorizontalFlip
 from npmlp.vision.transforms.compose import (
     BatchTransform,
@@ -22,3 +25,12 @@ __all__ = [
     "batch_steps",
     "transform_batch",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name[:1].isupper():  # torchvision's classes; anything else is a plain AttributeError
+        raise OutsideSubsetError(
+            f"npmlp.vision.transforms.{name}: npmlp does not have it; wrap a function of your own "
+            f"with Lambda, or use one of {', '.join(__all__)}"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
