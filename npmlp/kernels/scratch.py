@@ -36,3 +36,11 @@ def linear_scratch(
     forward: Scratch = (((k, m), dtypes[0]),) if transposes_weight(n, k, m) else ()
     backward: Scratch = (((m,), dtypes[0]),) if needs[2] else ()
     return forward, backward
+
+
+def batch_norm_scratch(
+    shapes: Sequence[Any], dtypes: Sequence[Any], attrs: Mapping[str, Any], needs: Sequence[bool]
+) -> tuple[Scratch, Scratch]:
+    """Forward: a sum per channel (C,). Backward: two of them. In double precision."""
+    channels = (shapes[0][1],)
+    return ((channels, DOUBLE),), ((channels, DOUBLE), (channels, DOUBLE))
