@@ -142,10 +142,11 @@ def adam_step(
     Regularization, 2019, algorithm 2; in the order of torch.optim.adam's single-tensor form.
     """
     # in double precision, as Python computes them in PyTorch, and rounded where they meet an array
-    size = lr / (1 - beta1**step)
+    # (an lr that was a float32 Tensor is a NumPy float32, and rounds these to float32 as there)
+    size = float(lr / (1 - beta1**step))
     root = (1 - beta2**step) ** 0.5
     rates = (-size, 1 - beta1, beta2, 1 - beta2, root, float(eps))
-    shrink = 1.0 - lr * weight_decay if decoupled else 1.0
+    shrink = float(1.0 - lr * weight_decay) if decoupled else 1.0
     decay = 0.0 if decoupled else float(weight_decay)
     p, m, v = _flat(param), _flat(exp_avg), _flat(exp_avg_sq)
     if max_exp_avg_sq is None:
