@@ -59,8 +59,15 @@ class NpmlpEngine:
         self.train_set: Dataset[Any] = train
         self.held_out: dict[str, Dataset[Any]] = {"test": test}
         self.has_validation = recipe.validation != "none"
-        if not self.has_validation:
-            return
+        if self.has_validation:
+            self._split_off(train, test)
+        if recipe.limit is not None:
+            first = range(min(recipe.limit, len(self.train_set)))  # type: ignore[arg-type]
+            self.train_set = Subset(self.train_set, first)
+
+    def _split_off(self, train: FashionMNIST, test: FashionMNIST) -> None:
+        """Hold images out for validation, a random choice by the recipe's seed."""
+        recipe = self.recipe
         whole = train if recipe.validation == "train" else test
         if recipe.validation_size >= len(whole):
             raise RunError(
@@ -73,7 +80,7 @@ class NpmlpEngine:
         if recipe.validation == "train":
             self.train_set = rest
             held_in = copy.copy(train)  # the same images, without augmentation
-            held_in.transform = plain
+            held_in.transform = test_transform(recipe)
             self.held_out["validation"] = Subset(held_in, chosen.indices)
         else:
             self.held_out |= {"test": rest, "validation": chosen}

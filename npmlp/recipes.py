@@ -78,6 +78,8 @@ class Recipe:
     """where validation images are held out from; the best checkpoint is then chosen on them"""
     validation_size: int = 5000
     """how many images are held out, if any are"""
+    limit: int | None = None
+    """train on the first so many training images only, to try something out"""
 
     seed: int = 0
     """where all randomness starts, as in torch.manual_seed"""
@@ -115,6 +117,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("translate", 0, 1),
     ("scale", 0, 1),
     ("validation_size", 1, math.inf),
+    ("limit", 1, math.inf),
     ("seed", -(2**63), 2**64),
 )
 

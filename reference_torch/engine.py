@@ -94,6 +94,9 @@ class TorchEngine:
                 self.held_out["validation"] = Subset(held_in, chosen.indices)
             else:
                 self.held_out |= {"test": rest, "validation": chosen}
+        if recipe.limit is not None:
+            first = range(min(recipe.limit, len(self.train_set)))
+            self.train_set = Subset(self.train_set, first)
         # held-out images are always the same, so they go through the transform once
         self.prepared = {name: _prepare(part, self.device) for name, part in self.held_out.items()}
 
