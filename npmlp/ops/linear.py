@@ -37,21 +37,21 @@ def matmul_forward(x: Array, y: Array) -> Array:
 
 def matmul_backward(dout: Array, inputs: Inputs, outs: Inputs, needs: Needs) -> tuple[Any, ...]:
     """d(xy) = dx·y + x·dy, so dx = dout yᵀ and dy = xᵀ dout."""
-    x, y = inputs
+    x, y = inputs  # a vector is always there, a matrix that is not needed may be None
     # a vector is a matrix of one row (x) or one column (y), which matmul adds and removes
-    x2 = x[None, :] if x.ndim == 1 else x
-    y2 = y[:, None] if y.ndim == 1 else y
-    if x.ndim == 1:
-        dout = np.expand_dims(dout, -2 if y.ndim > 1 else -1)
-    if y.ndim == 1:
-        dout = np.expand_dims(dout, -1)
+    x_is_vector = x is not None and x.ndim == 1
+    y_is_vector = y is not None and y.ndim == 1
+    if x_is_vector:
+        x, dout = x[None, :], np.expand_dims(dout, -1 if y_is_vector else -2)
+    if y_is_vector:
+        y, dout = y[:, None], np.expand_dims(dout, -1)
     dx = dy = None
     if needs[0]:
-        dx = dout @ y2.swapaxes(-1, -2)
-        dx = dx.reshape(*dx.shape[:-2], -1) if x.ndim == 1 else dx
+        dx = dout @ y.swapaxes(-1, -2)
+        dx = dx.reshape(*dx.shape[:-2], -1) if x_is_vector else dx
     if needs[1]:
-        dy = x2.swapaxes(-1, -2) @ dout
-        dy = dy.reshape(*dy.shape[:-1]) if y.ndim == 1 else dy
+        dy = x.swapaxes(-1, -2) @ dout
+        dy = dy.reshape(*dy.shape[:-1]) if y_is_vector else dy
     return dx, dy
 
 
@@ -74,7 +74,9 @@ def matmul_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) ->
             f"matmul: the batch dimensions {a[:-2]} and {b[:-2]} do not broadcast"
         ) from None
     shape = (*batch, *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
-    keep = (0,) * needs[1] + (1,) * needs[0]
+    keep = tuple(  # each for the other's gradient; a vector, to know that it is one
+        i for i, s in enumerate(shapes) if needs[1 - i] or (needs[i] and len(s) == 1)
+    )
     return Layout(outs=(ArraySpec(shape, dtypes[0]),), keep_inputs=keep)
 
 
@@ -85,7 +87,7 @@ def matmul_samples(rng: np.random.Generator) -> list[Sample]:
         ((4, 3), (2, 3, 5)), ((2, 1, 4, 3), (5, 3, 2)), ((3,), (2, 3, 4)), ((2, 4, 3), (3,)),
     ]  # fmt: skip
     pairs = [(rng.standard_normal(a), rng.standard_normal(b)) for a, b in shapes]
-    pairs.append((rng.standard_normal((6, 4)).T, rng.standard_normal((12, 6)).T[::2]))
+    pairs.append((rng.standard_normal((6, 4)).T, rng.standard_normal((5, 12)).T[::2]))
     return [Sample(pair) for pair in pairs]
 
 
