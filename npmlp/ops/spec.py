@@ -107,7 +107,7 @@ def everywhere(*inputs: Any, **attrs: Any) -> tuple[Any, ...]:
     return inputs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed as the one object that it is
 class OpSpec:
     """One operation. `npmlp.ops.registry.OPS` lists them all.
 
