@@ -149,7 +149,13 @@ EXPAND = OpSpec(
     layout=expand_layout,
     samples=lambda rng: [
         Sample((rng.standard_normal(old),), {"shape": new})
-        for old, new in [((3, 1), (3, 4)), ((3,), (2, 3)), ((), (2,)), ((1, 3), (0, 3))]
+        for old, new in [
+            ((3, 1), (3, 4)),
+            ((3,), (2, 3)),
+            ((), (2,)),
+            ((1, 3), (0, 3)),
+            ((0, 1), (0, 2)),
+        ]
     ],
     bad_inputs=lambda: [
         BadInput((np.ones((2, 3)),), {"shape": (4, 3)}, ShapeError, "does not expand to (4, 3)")
@@ -162,7 +168,8 @@ EXPAND = OpSpec(
 
 
 def slice_forward(x: Array, index: tuple[Any, ...]) -> Array:
-    return x[index]
+    # with an Ellipsis one entry, too, is a view of 0 dimensions, where NumPy would copy a number
+    return x[index if Ellipsis in index else (*index, Ellipsis)]
 
 
 def slice_backward(
@@ -189,6 +196,8 @@ def slice_samples(rng: np.random.Generator) -> list[Sample]:
     return [
         *[Sample((x,), {"index": index}) for index in indices],
         Sample((rng.standard_normal(5),), {"index": (slice(3, 3),)}),
+        Sample((np.empty((0, 3)),), {"index": (slice(None), 1)}),
+        Sample((rng.standard_normal((1, 1)),), {"index": (0,)}),
     ]
 
 
@@ -227,7 +236,12 @@ def gather_samples(rng: np.random.Generator) -> list[Sample]:
     x = rng.standard_normal((4, 5))
     rows, mask = np.array([0, 3, 3, -1]), rng.random((4, 5)) < 0.5
     indices = [(rows,), (slice(None), rows), (mask,), (rows, np.array([1, 0, 0, 4]))]
-    return [Sample((x,), {"index": index}) for index in indices]
+    return [
+        *[Sample((x,), {"index": index}) for index in indices],
+        Sample((np.empty((0, 3)),), {"index": (slice(None), np.array([1, 1]))}),
+        Sample((rng.standard_normal(1),), {"index": (np.array([0, 0]),)}),
+        Sample((rng.standard_normal(3),), {"index": (np.empty(0, np.int64),)}),
+    ]
 
 
 GATHER = OpSpec(
@@ -281,7 +295,10 @@ def index_put_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs)
 def index_put_samples(rng: np.random.Generator) -> list[Sample]:
     x = rng.standard_normal((4, 5))
     cases = [((1,), (5,)), ((slice(1, 3),), ()), ((np.array([0, 2]),), (2, 5)), ((0, 0), ())]
-    return [Sample((x, rng.standard_normal(shape)), {"index": i}) for i, shape in cases]
+    return [
+        *[Sample((x, rng.standard_normal(shape)), {"index": i}) for i, shape in cases],
+        Sample((np.empty((0, 3)), np.asarray(2.0)), {"index": (Ellipsis,)}),
+    ]
 
 
 INDEX_PUT = OpSpec(
@@ -336,6 +353,7 @@ def cat_samples(rng: np.random.Generator) -> list[Sample]:
         (((2, 3), (2, 1), (2, 2)), 1),
         (((3,),), 0),
         (((0, 2), (1, 2)), 0),
+        (((1,), (1,)), 0),
     ]
     return [Sample(tuple(map(rng.standard_normal, shapes)), {"dim": d}) for shapes, d in cases]
 
