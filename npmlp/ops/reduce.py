@@ -53,6 +53,7 @@ def reduce_samples(rng: np.random.Generator, **attrs: Any) -> list[Sample]:
         Sample((x,), {"dim": tuple(range(x.ndim)), "keepdim": False, **attrs})
         for x in some_shapes(rng)
     ]
+    samples.append(Sample((np.empty((0, 3)),), {"dim": (1,), "keepdim": False, **attrs}))
     cube = rng.standard_normal((3, 4, 5))
     for dim in ((0,), (1,), (2,), (0, 2)):
         for keepdim in (False, True):
@@ -64,7 +65,8 @@ def reduce_samples(rng: np.random.Generator, **attrs: Any) -> list[Sample]:
 
 
 def sum_forward(x: Array, dim: Dims, keepdim: bool) -> Array:
-    return x.sum(axis=dim, keepdims=keepdim)
+    dtype = x.dtype if x.dtype.kind == "f" else np.int64  # NumPy would sum uint8 as uint64
+    return x.sum(axis=dim, keepdims=keepdim, dtype=dtype)
 
 
 def sum_backward(
@@ -162,7 +164,7 @@ VAR = OpSpec(
         s
         for correction in (0, 1)
         for s in reduce_samples(rng, correction=correction)
-        if _count(s.inputs[0].shape, s.attrs["dim"]) > 1
+        if _count(s.inputs[0].shape, s.attrs["dim"]) > correction
     ],
     bad_inputs=lambda: [
         BadInput(
@@ -219,8 +221,9 @@ def separated(*inputs: Any, **attrs: Any) -> tuple[Any, ...]:
 
 def extreme_samples(rng: np.random.Generator) -> list[Sample]:
     tied = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
-    full = [s for s in reduce_samples(rng) if s.inputs[0].size]
-    return [*full, Sample((tied,), {"dim": (1,), "keepdim": False})]
+    full = [s for s in reduce_samples(rng) if _count(s.inputs[0].shape, s.attrs["dim"])]
+    one = np.array([[2.0]])
+    return [*full, *[Sample((x,), {"dim": (1,), "keepdim": False}) for x in (tied, one)]]
 
 
 def no_entries(op: str, **attrs: Any) -> Any:
