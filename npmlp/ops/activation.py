@@ -222,6 +222,7 @@ def softmax_samples(rng: np.random.Generator) -> list[Sample]:
     return [
         *plain,
         Sample((3 * rng.standard_normal((3, 4, 5)),), {"dim": 1}),
+        Sample((rng.standard_normal((1, 1)),), {"dim": 1}),
         # logits in the hundreds, where exp without the shift would overflow
         Sample((300 * rng.standard_normal((2, 5)),), {"dim": 1}),
     ]

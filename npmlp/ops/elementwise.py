@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from npmlp.errors import DTypeError, ShapeError
-from npmlp.ops.common import ROUNDING, broadcast_shape, like_input, refuses_integers, some_shapes
+from npmlp.ops.common import (
+    ROUNDING,
+    broadcast_shape,
+    check_float,
+    like_input,
+    refuses_integers,
+    some_shapes,
+)
 from npmlp.ops.spec import (
     Array,
     ArraySpec,
@@ -144,15 +151,19 @@ def div_backward(dout: Array, inputs: Inputs, outs: Inputs, needs: Needs) -> tup
     return dx, dy
 
 
+def div_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
+    layout = binary_layout("div", lambda needs: (0, 1) if needs[1] else (1,) if needs[0] else ())
+    check_float("div", dtypes[:1])
+    return layout(shapes, dtypes, attrs, needs)
+
+
 DIV = OpSpec(
     name="div",
     forward=div_forward,
     backward=div_backward,
-    layout=binary_layout(
-        "div", keeps=lambda needs: (0, 1) if needs[1] else (1,) if needs[0] else ()
-    ),
+    layout=div_layout,
     samples=binary_samples,
-    bad_inputs=binary_bad_inputs("div"),
+    bad_inputs=lambda: [*binary_bad_inputs("div")(), *refuses_integers("div", n_inputs=2)()],
     domain=away_from(0.0, by=0.3),  # 1/y curves too fast near 0 for a finite difference
     # the chain of two divisions and a product, three roundings deep; near y = 0.3 squared: × 10
     tol={"float32": 1e-5, "float64": 1e-13},
@@ -441,12 +452,25 @@ def clamp_domain(x: Array, min: float | None, max: float | None) -> tuple[Any, .
     return away_from(*[kink for kink in (min, max) if kink is not None])(x)
 
 
+def clamp_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
+    bounds = [bound for bound in (attrs["min"], attrs["max"]) if bound is not None]
+    if dtypes[0].kind != "f" and any(isinstance(bound, float) for bound in bounds):
+        raise DTypeError(
+            f"clamp: input has dtype {dtypes[0].name} and a bound is a float; convert the input "
+            "with .float()"
+        )
+    return abs_layout(shapes, dtypes, attrs, needs)
+
+
 CLAMP = OpSpec(
     name="clamp",
     forward=clamp_forward,
     backward=clamp_backward,
-    layout=abs_layout,
+    layout=clamp_layout,
     samples=clamp_samples,
+    bad_inputs=lambda: [
+        BadInput((np.arange(3),), {"min": 0.5, "max": None}, DTypeError, "a bound is a float")
+    ],
     domain=clamp_domain,
     tol=ROUNDING,
     source=PYTORCH + "clamp: min(max(x, min), max)",
