@@ -92,7 +92,7 @@ def differences(
         finally:
             x[index] = kept
         rows.append((high - low) / (above - below))
-    return np.array(rows).reshape(len(rows), -1)
+    return np.array(rows) if rows else np.empty((0, evaluate().size))
 
 
 # ------------------------------------------------------------------------------------ gradcheck
