@@ -7,6 +7,7 @@ npmlp: what the attributes mean is read from their names, so that the two can di
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +25,9 @@ def cast(x: Tensor, dtype: str) -> Tensor:
 
 
 def var(x: Tensor, dim: Any, keepdim: bool, correction: float) -> Tensor:
-    return torch.var(x, dim=dim, keepdim=keepdim, correction=correction)
+    with warnings.catch_warnings():  # it counts the degrees of freedom of an empty batch as 0/0
+        warnings.filterwarnings("ignore", message=r"var\(\): degrees of freedom is <= 0")
+        return torch.var(x, dim=dim, keepdim=keepdim, correction=correction)
 
 
 def max_dim(x: Tensor, dim: tuple[int, ...], keepdim: bool) -> Any:

@@ -1,0 +1,28 @@
+"""Settings are global, so each test gets them as they are at the start and leaves none behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+import npmlp
+from npmlp import config
+
+torch.set_num_threads(1)  # its sums depend on the number of threads; tests must not
+
+
+@pytest.fixture(autouse=True)
+def settings_are_restored() -> Iterator[None]:
+    kernels, dtype = config.get_kernels(), npmlp.get_default_dtype()
+    yield
+    config.set_kernels(kernels)
+    npmlp.set_default_dtype(dtype)
+
+
+@pytest.fixture(params=["numpy", "numba"])
+def kernels(request: pytest.FixtureRequest) -> str:
+    """Run the test twice: with the oracles, and with the compiled kernels."""
+    config.set_kernels(request.param)
+    return str(request.param)
