@@ -126,8 +126,10 @@ class Node:
     retained: list[Any]  # tensors that asked for their gradient with retain_grad()
 
     def name(self) -> str:
-        """As PyTorch names it: AddBackward0, LinearBackward0, ..."""
-        return "".join(part.capitalize() for part in self.spec.name.split("_")) + "Backward0"
+        """As PyTorch names it: AddBackward0, AddmmBackward0, ..."""
+        from npmlp.grad_fn_names import grad_fn_name
+
+        return grad_fn_name(self)
 
     def __repr__(self) -> str:
         return f"<{self.name()}>"

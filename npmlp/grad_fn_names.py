@@ -1,0 +1,110 @@
+"""What PyTorch calls the node of an operation, for `grad_fn=<AddBackward0>` in what is printed.
+
+Most are the operation's name. These are the others: where PyTorch composes what is one operation
+here, its last step gives the name, and where it has several variants, a number does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from npmlp.autograd import Node
+
+_FIXED = {
+    "cast": "ToCopy",
+    "reshape": "View",
+    "gather": "Index",
+    "conv2d": "Convolution",
+    "batch_norm": "NativeBatchNorm",
+    "layer_norm": "NativeLayerNorm",
+    "max_pool2d": "MaxPool2DWithIndices",
+    "avg_pool2d": "AvgPool2D",
+    "adaptive_avg_pool2d": "AdaptiveAvgPool2D",
+    "dropout": "Mul",
+    "bce_with_logits": "BinaryCrossEntropyWithLogits",
+    "binary_cross_entropy_with_logits": "BinaryCrossEntropyWithLogits",
+}
+
+
+def _linear(node: Node) -> str:
+    has_bias = node.shapes[2] is not None
+    if len(node.shapes[0]) == 2:
+        return "AddmmBackward0" if has_bias else "MmBackward0"
+    if len(node.shapes[0]) == 1 and not has_bias:
+        return "SqueezeBackward4"
+    return "ViewBackward0" if has_bias else "UnsafeViewBackward0"
+
+
+def _matmul(node: Node) -> str:
+    names = {(2, 2): "Mm", (1, 1): "Dot", (2, 1): "Mv", (1, 2): "Squeeze"}
+    ndims = (len(node.shapes[0]), len(node.shapes[1]))
+    return f"{names.get(ndims, 'UnsafeView')}Backward{4 if ndims == (1, 2) else 0}"
+
+
+def _reduction(all_: str, some: str) -> Callable[[Node], str]:
+    """One name where every dimension is reduced, another where some are."""
+
+    def named(node: Node) -> str:
+        whole = len(node.attrs["dim"]) == len(node.shapes[0]) and not node.attrs["keepdim"]
+        return all_ if whole else some
+
+    return named
+
+
+def _is_number(node: Node, i: int) -> bool:
+    """Whether an input came from a Python number: those are 0-dimensional and need no gradient."""
+    return node.shapes[i] == () and not node.needs[i]
+
+
+def _pow(node: Node) -> str:
+    if _is_number(node, 1):
+        return "PowBackward0"
+    return "PowBackward2" if _is_number(node, 0) else "PowBackward1"
+
+
+def _slice(node: Node) -> str:
+    """PyTorch takes an index apart and applies one part after the other."""
+    name = "Alias"
+    parts = node.attrs["index"]
+    for part in parts:
+        if isinstance(part, int):
+            name = "Select"
+        elif part is None:
+            name = "Unsqueeze"
+        elif isinstance(part, slice) and (part != slice(None) or len(parts) == 1):
+            name = "Slice"
+    return f"{name}Backward0"
+
+
+def _nll(node: Node) -> str:
+    return "NllLossBackward0" if len(node.shapes[0]) <= 2 else "NllLoss2DBackward0"
+
+
+_BY_CASE: dict[str, Callable[[Node], str]] = {
+    "linear": _linear,
+    "matmul": _matmul,
+    "sum": _reduction("SumBackward0", "SumBackward1"),
+    "mean": _reduction("MeanBackward0", "MeanBackward1"),
+    "amax": _reduction("MaxBackward1", "AmaxBackward0"),
+    "amin": _reduction("MinBackward1", "AminBackward0"),
+    "max_dim": lambda node: "MaxBackward0",
+    "min_dim": lambda node: "MinBackward0",
+    "sub": lambda node: "RsubBackward1" if _is_number(node, 0) else "SubBackward0",
+    "div": lambda node: "MulBackward0" if _is_number(node, 0) else "DivBackward0",
+    "pow": _pow,
+    "clamp": lambda node: "ClampBackward1",
+    "slice": _slice,
+    "cross_entropy": _nll,
+    "nll_loss": _nll,
+}
+
+
+def grad_fn_name(node: Node) -> str:
+    """The name of PyTorch's node for the same operation, such as `AddmmBackward0`."""
+    name = node.spec.name
+    if name in _BY_CASE:
+        return _BY_CASE[name](node)
+    plain = "".join(part.capitalize() for part in name.split("_"))
+    return f"{_FIXED.get(name, plain)}Backward0"
