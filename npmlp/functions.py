@@ -63,19 +63,31 @@ def together(op: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
             "make it one with npmlp.tensor(...)"
         )
     dtype = scalar_dtype(other, tensor.dtype)
-    scalar = tensor._wrap(np.array(other, dtype.numpy))
+    # first as NumPy would have it: a byte takes 300 modulo 256, also in comparisons, as in PyTorch
+    scalar = tensor._wrap(np.asarray(np.asarray(other).astype(dtype.numpy)))
     tensor = tensor.to(dtype)
     return (tensor, scalar) if x_is_tensor else (scalar, tensor)
 
 
 def add(input: Any, other: Any, *, alpha: Scalar = 1) -> Tensor:
     """input + alpha · other"""
-    return apply(elementwise.ADD, *together("add", input, other if alpha == 1 else other * alpha))
+    return apply(elementwise.ADD, *together("add", input, _times("add", other, alpha)))
 
 
 def sub(input: Any, other: Any, *, alpha: Scalar = 1) -> Tensor:
     """input - alpha · other"""
-    return apply(elementwise.SUB, *together("sub", input, other if alpha == 1 else other * alpha))
+    for x in (input, other):
+        if isinstance(x, builtins.bool) or (hasattr(x, "_data") and x._data.dtype.kind == "b"):
+            raise DTypeError("sub: bools cannot be subtracted; use ~x for the opposite, or .long()")
+    return apply(elementwise.SUB, *together("sub", input, _times("sub", other, alpha)))
+
+
+def _times(op: str, other: Any, alpha: Scalar) -> Any:
+    if alpha == 1:
+        return other
+    if isinstance(alpha, float) and hasattr(other, "_data") and other._data.dtype.kind != "f":
+        raise DTypeError(f"{op}: alpha is {alpha}, expected a whole number for tensors of those")
+    return other * alpha
 
 
 def mul(input: Any, other: Any) -> Tensor:
@@ -85,13 +97,25 @@ def mul(input: Any, other: Any) -> Tensor:
 
 def div(input: Any, other: Any) -> Tensor:
     """input / other, entry by entry; integers are divided as floats of the default dtype"""
+    if not hasattr(other, "_data"):  # a byte is divided by 300, not by what is left of it
+        input = as_float(input)
+    elif not hasattr(input, "_data"):
+        other = as_float(other)
     x, y = together("div", input, other)
     return apply(elementwise.DIV, as_float(x), as_float(y))
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ^ exponent, entry by entry"""
-    return apply(elementwise.POW, *together("pow", input, exponent))
+    x, y = together("pow", input, exponent)
+    if x._data.dtype.kind != "f":
+        if x._data.dtype.kind == "b":
+            raise DTypeError("pow: bools have no powers; use & and |, or convert with .long()")
+        if (y._data < 0).any():
+            raise DTypeError(
+                "pow: whole numbers have no whole negative powers; convert with .float()"
+            )
+    return apply(elementwise.POW, x, y)
 
 
 def maximum(input: Tensor, other: Tensor) -> Tensor:
@@ -197,6 +221,16 @@ def clamp(input: Tensor, min: Scalar | None = None, max: Scalar | None = None) -
     """input, raised to `min` and lowered to `max`"""
     if min is None and max is None:
         raise ShapeError("clamp: at least one of min and max must be given")
+    for bound in (min, max):
+        if isinstance(bound, float):  # PyTorch clamps whole numbers to a float as floats
+            input = as_float(input)
+        elif not isinstance(bound, int | None):
+            raise DTypeError(
+                f"clamp: a bound is a {type(bound).__name__}, expected a number or None; for a "
+                "tensor use npmlp.maximum or npmlp.minimum"
+            )
+        elif bound is not None and input._data.dtype == np.uint8 and not 0 <= bound <= 255:
+            raise DTypeError(f"clamp: a uint8 tensor cannot be held at {bound}; use .long() first")
     return apply(elementwise.CLAMP, input, min=min, max=max)
 
 
