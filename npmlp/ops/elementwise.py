@@ -165,8 +165,7 @@ DIV = OpSpec(
     samples=binary_samples,
     bad_inputs=lambda: [*binary_bad_inputs("div")(), *refuses_integers("div", n_inputs=2)()],
     domain=away_from(0.0, by=0.3),  # 1/y curves too fast near 0 for a finite difference
-    # the chain of two divisions and a product, three roundings deep; near y = 0.3 squared: × 10
-    tol={"float32": 1e-5, "float64": 1e-13},
+    tol=ROUNDING,
     source=PYTORCH + "div: x / y",
     broadcasts=True,
 )
