@@ -7,6 +7,7 @@ import gzip
 import http.server
 import socket
 import threading
+import time
 
 import made_data
 import pytest
@@ -127,6 +128,42 @@ def test_a_damaged_file_under_the_right_name_is_fetched_again(tmp_path, serve):
     get(folder, server)
     assert server.asked == [FIRST]
     assert (folder / SPECS[0].name).read_bytes() == FILES_MADE[SPECS[0].name]
+
+
+def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
+    packed, rest = PACKED[FIRST], threading.Event()
+
+    class HalfThenRest(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(packed[: len(packed) // 2])
+            self.wfile.flush()
+            rest.wait(10)
+            self.wfile.write(packed[len(packed) // 2 :])
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), HalfThenRest) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        fetching = threading.Thread(
+            target=fetch,
+            args=(tmp_path / "t", SPECS[:1]),
+            kwargs={
+                "mirrors": [f"http://127.0.0.1:{server.server_port}/"],
+                "apt": False,
+                "say": lambda line: None,
+            },
+        )
+        fetching.start()
+        while fetching.is_alive() and not list(tmp_path.glob("t/.*")):
+            time.sleep(0.001)  # until the first half is being written
+        halfway = names(tmp_path / "t")
+        rest.set()
+        fetching.join()
+    assert len(halfway) == 1 and halfway[0].endswith(".part")
+    assert names(tmp_path / "t") == [SPECS[0].name]
 
 
 def test_every_place_that_failed_is_in_the_error(tmp_path, serve):

@@ -10,6 +10,7 @@ from PIL import Image
 import npmlp
 from npmlp.errors import OutsideSubsetError
 from npmlp.vision import transforms as ours
+from npmlp.vision.transforms import augment
 from reference_torch.torchvision_cpu import import_torchvision
 
 theirs = import_torchvision().transforms
@@ -176,6 +177,9 @@ AFFINE = {
     "fill": {"degrees": 0, "translate": (0.3, 0.3), "scale": (0.4, 0.6), "fill": 77},
     "center": {"degrees": 0, "translate": (0.1, 0.1), "scale": (0.7, 1.3), "center": (3, 11)},
     "scale fixed": {"degrees": 0, "scale": (0.8, 0.8)},
+    # 1/s added up from pixel to pixel and i·(1/s) fall on two sides of a whole number here
+    "scale 5/8": {"degrees": 0, "scale": (0.625, 0.625)},
+    "scale 3/4": {"degrees": 0, "translate": (0.1, 0.1), "scale": (0.75, 0.75)},
 }
 TURNED = {
     "rotation": {"degrees": 30},
@@ -263,6 +267,39 @@ def test_affine_of_a_batch_of_tensors_is_pytorchs(name):
 def test_rotation_and_shear_of_a_tensor_are_outside_the_subset(options):
     with pytest.raises(OutsideSubsetError, match="put it before ToTensor"):
         ours.RandomAffine(**options)(npmlp.zeros(1, 28, 28))
+
+
+def test_shifts_are_rounded_half_to_even():
+    # By hand, as no seed is known to draw a half: 10 pixels, translate 0.2, so that a shift is
+    # 4·u − 2, and the uniforms u make it −0.5, 0.5, 1.5 and −1.5.
+    row = np.arange(1, 11, dtype=np.uint8)
+    uniforms = np.array([[0.5, u, 0.5] for u in (0.375, 0.625, 0.875, 0.125)], np.float32)
+    moved = ours.RandomAffine(0, (0.2, 0.2)).batch(np.tile(row, (4, 10, 1)), uniforms)
+    assert moved[:, 0].tolist() == [
+        row.tolist(),
+        row.tolist(),
+        [0, 0, 1, 2, 3, 4, 5, 6, 7, 8],
+        [3, 4, 5, 6, 7, 8, 9, 10, 0, 0],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-2.8, 2.8), (0.9, 1.1), (1.0, 1.0 + 2**-22), (3.0, 3.0)]
+)
+def test_what_is_drawn_between_two_bounds_is_what_uniform_draws(low, high):
+    # The third range has five float32 numbers: the sum often rounds up to the upper bound, which
+    # is not part of it and becomes the lower one.
+    uniforms = npmlp.Generator().manual_seed(1).uniform((500, 1))
+    between = augment._between(uniforms, [(low, high)])[:, 0]
+    g = torch.Generator().manual_seed(1)
+    expected = [torch.empty(1).uniform_(low, high, generator=g).item() for _ in range(500)]
+    np.testing.assert_array_equal(between, np.array(expected, np.float32))
+
+
+def test_a_flip_is_made_below_p_and_not_at_it():
+    images = np.tile(np.array([1, 2], np.uint8), (2, 1, 1))
+    uniforms = np.array([[0.5], [np.nextafter(np.float32(0.5), np.float32(0))]])
+    assert ours.RandomHorizontalFlip().batch(images, uniforms).tolist() == [[[1, 2]], [[2, 1]]]
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
