@@ -52,6 +52,7 @@ def load_fashion_mnist(
     DataError: nowhere found, or damaged; the message says where, what, and what to type.
     """
     splits = [TRAIN, TEST]
+    download = download and data is None
     arrays, source = load_splits(splits, places_for(data), download=download, verify=verify)
     (train_images, train_labels), (test_images, test_labels) = arrays
     return FashionMNISTData(train_images, train_labels, test_images, test_labels, CLASSES, source)
@@ -103,7 +104,7 @@ class FashionMNIST(Dataset[tuple[Any, Any]]):
         if self.root is None:
             places, target = search_places(), None
         else:
-            hint = "; with download=True it is taken from elsewhere on this machine, or fetched"
+            hint = "; leave root out, or set download=True, to have the usual places searched"
             places = [Place(Path(self.root), "root", asked_for=True, hint=hint)]
             places += search_places() if download else []
             target = Path(self.root) / "FashionMNIST" / "raw"

@@ -72,6 +72,8 @@ def fetch(
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"  cannot fetch into {target}: {error.strerror}") from None
+    if all(_is_whole(target / spec.name, spec) for spec in files):
+        return str(target)
     for name, get in sources:
         say(f"Fetching Fashion-MNIST (30 MB) from {name}")
         try:  # what an earlier source gave whole is kept

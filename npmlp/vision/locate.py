@@ -69,7 +69,8 @@ def places_for(data: str | os.PathLike[str] | None, who: str = "data folder") ->
     """The one place that was asked for, or where none was, those of the search order."""
     if data is None:
         return search_places()
-    return [Place(Path(data).expanduser(), who, asked_for=True)]
+    hint = "; leave it out to have the usual places searched"
+    return [Place(Path(data).expanduser(), who, asked_for=True, hint=hint)]
 
 
 def locate(data: str | os.PathLike[str] | None = None) -> Path:

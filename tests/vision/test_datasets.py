@@ -207,6 +207,13 @@ def test_a_root_without_data_is_refused_without_download(tmp_path):
         FashionMNIST(tmp_path / "none")
 
 
+def test_a_data_folder_that_was_named_is_never_replaced_by_another(tmp_path):
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(DataError, match=f"data folder: .*{folder}"):
+            load_fashion_mnist(folder, download=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_root_without_data_takes_what_the_machine_has(tmp_path):
     load_fashion_mnist()  # fetched where this machine has none
     mine = FashionMNIST(tmp_path / "none", train=False, download=True)

@@ -122,6 +122,11 @@ def test_the_next_mirror_is_asked_for_what_the_first_did_not_give(tmp_path, serv
     assert second.asked == [third, f"/{SPECS[3].name}.gz"]  # the two whole ones stay
 
 
+def test_what_is_whole_already_is_not_fetched(tmp_path):
+    folder = made_data.write(tmp_path / "t", FILES_MADE)
+    assert get(folder, "http://nowhere.invalid/") == (str(folder), [])
+
+
 def test_a_damaged_file_under_the_right_name_is_fetched_again(tmp_path, serve):
     folder = made_data.write(tmp_path / "t", {**FILES_MADE, SPECS[0].name: b"damaged"})
     server = serve(PACKED)
