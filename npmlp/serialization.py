@@ -118,16 +118,18 @@ def read_safetensors(
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
-    if content[:2] == b"PK" or content[:1] == b"\x80":
-        raise CheckpointError(
-            f"load: {origin} was written by PyTorch as a pickle, which npmlp does not open because "
-            "it can run code; there, save it with safetensors.torch.save_file(state_dict, path)"
-        )
     try:
         arrays = from_bytes(content)
         size = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + size])
     except (SafetensorError, ValueError, KeyError) as error:
+        # asked only now: a file of ours may begin with these bytes too, they are its header's size
+        if content[:2] == b"PK" or content[:1] == b"\x80":
+            raise CheckpointError(
+                f"load: {origin} was written by PyTorch as a pickle, which npmlp does not open "
+                "because it can run code; there, save it with "
+                "safetensors.torch.save_file(state_dict, path)"
+            ) from None
         raise CheckpointError(
             f"load: {origin} is not a whole file of npmlp: {len(content)} bytes, {error}"
         ) from None
