@@ -77,13 +77,11 @@ class Optimizer:
         return items if isinstance(items[0], dict) else [{"params": items}]
 
     def __repr__(self) -> str:
-        lines = [f"{self._name} ("]
+        text = f"{self._name} ("
         for i, group in enumerate(self.param_groups):
-            lines.append(f"Parameter Group {i}")
-            for key in sorted(group):
-                if key != "params":
-                    lines.append(f"    {key}: {group[key]}")
-        return "\n".join(lines) + "\n)"
+            text += f"\nParameter Group {i}\n"
+            text += "".join(f"    {k}: {group[k]}\n" for k in sorted(group) if k != "params")
+        return text + ")"
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("register_"):
