@@ -53,8 +53,10 @@ class NpmlpEngine:
     def _load_data(self, data: str | None) -> None:
         recipe = self.recipe
         plain = test_transform(recipe)
-        train = FashionMNIST(data, train=True, transform=train_transform(recipe), download=True)
-        test = FashionMNIST(data, train=False, transform=plain, download=True)
+        train = FashionMNIST(
+            data, train=True, transform=train_transform(recipe), download=data is None
+        )
+        test = FashionMNIST(data, train=False, transform=plain, download=data is None)
         self.source = train.source
         self.train_set: Dataset[Any] = train
         self.held_out: dict[str, Dataset[Any]] = {"test": test}

@@ -93,7 +93,7 @@ def predict(
     results = []
     for image in images:
         if image.lstrip("-").isdigit():
-            test = test or FashionMNIST(data, train=False, download=True)
+            test = test or FashionMNIST(data, train=False, download=data is None)
             index = int(image)
             if not 0 <= index < len(test):
                 raise DataError(f"test image {image}: expected an index of 0 to {len(test) - 1}")
