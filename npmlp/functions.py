@@ -470,7 +470,11 @@ def _index(index: Any, recorded: bool) -> tuple[tuple[Any, ...], bool]:
             part = part._data
         elif isinstance(part, (list, range)):
             part = np.asarray(part, dtype=None if len(part) else np.int64)
-        if isinstance(part, (np.ndarray, np.integer)) and part.ndim == 0 and part.dtype.kind == "i":
+        if (
+            isinstance(part, (np.ndarray, np.integer))
+            and part.ndim == 0
+            and part.dtype.kind in "iu"
+        ):
             part = int(part)  # one position, which gives a view
         if isinstance(part, np.ndarray):
             if part.dtype.kind not in "ib":  # PyTorch takes uint8 for a mask, NumPy for positions

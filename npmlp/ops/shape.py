@@ -134,7 +134,9 @@ def expand_backward(
 def expand_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
     old, new = shapes[0], attrs["shape"]
     front = (1,) * (len(new) - len(old)) + tuple(old)
-    if len(front) != len(new) or any(o not in (1, n) for o, n in zip(front, new, strict=True)):
+    if len(front) != len(new) or any(
+        n < 0 or o not in (1, n) for o, n in zip(front, new, strict=True)
+    ):
         raise ShapeError(
             f"expand: shape {tuple(old)} does not expand to {new}; only sizes of 1 can grow, and "
             "new dimensions come in front"
@@ -158,7 +160,8 @@ EXPAND = OpSpec(
         ]
     ],
     bad_inputs=lambda: [
-        BadInput((np.ones((2, 3)),), {"shape": (4, 3)}, ShapeError, "does not expand to (4, 3)")
+        BadInput((np.ones((2, 3)),), {"shape": (4, 3)}, ShapeError, "does not expand to (4, 3)"),
+        BadInput((np.ones(3),), {"shape": (-1, 3)}, ShapeError, "does not expand to (-1, 3)"),
     ],
     tol=ROUNDING,
     source=PYTORCH + "Tensor.expand",
