@@ -318,6 +318,16 @@ def test_a_loaded_state_is_a_copy_in_the_dtype_of_the_parameter(kind):
     assert source.param_groups[0]["lr"] != 77.0
 
 
+def test_one_saved_state_can_be_loaded_into_several_optimizers():
+    saved = trained("Adam").state_dict()
+    optimizers = [Adam([with_gradient()]) for _ in range(2)]
+    for optimizer in optimizers:
+        optimizer.load_state_dict(saved)
+    optimizers[0].param_groups[0]["lr"] = 77.0
+    assert saved["param_groups"][0]["params"] == [0]
+    assert saved["param_groups"][0]["lr"] == optimizers[1].param_groups[0]["lr"] == 1e-3
+
+
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing():
     adam = trained("Adam")
     before = json.dumps(adam.state_dict(), default=lambda t: t.tolist())

@@ -27,11 +27,14 @@ OPTIONS = [
 
 
 def metrics(count=90):
-    """Losses that fall and then wander, with ties, and one NaN; for "max" they serve as well."""
+    """Losses that fall and then wander, with ties with the best (of either mode), and one NaN."""
     rng = np.random.default_rng(3)
+    seen = []
     for t in range(count):
-        value = 2 * 0.9 ** min(t, 30) + 0.03 * rng.standard_normal()
-        yield float("nan") if t == 40 else round(float(value), 2 if t % 2 else 9)
+        seen.append(2 * 0.9 ** min(t, 30) + 0.03 * float(rng.standard_normal()))
+        if t % 9 > 6:
+            seen[-1] = min(seen) if t % 9 == 7 else max(seen)
+        yield float("nan") if t == 40 else seen[-1]
 
 
 def pair(**options):
