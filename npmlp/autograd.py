@@ -43,6 +43,10 @@ class _GradMode:
 
     enabled: bool
 
+    def __new__(cls, function: Any = None) -> Any:
+        mode = super().__new__(cls)
+        return mode if function is None else mode(function)  # @no_grad, without parentheses
+
     def __enter__(self) -> None:
         global _grad_enabled
         self._before = _grad_enabled
@@ -62,7 +66,10 @@ class _GradMode:
 
 
 class no_grad(_GradMode):
-    """Within it no operation is recorded: `with npmlp.no_grad(): ...` or `@npmlp.no_grad()`."""
+    """Within it no operation is recorded: `with npmlp.no_grad(): ...` or `@npmlp.no_grad()`.
+
+    It is global, not one per thread as in PyTorch.
+    """
 
     enabled = False
 
@@ -192,6 +199,21 @@ def run_forward(
     return tuple([np.asarray(out) for out in result])  # NumPy makes scalars of 0-d results
 
 
+def kept_inputs(layout: Layout, arrays: Sequence[Any]) -> tuple[Any, ...]:
+    """What an operation's backward sees of its inputs."""
+    return tuple(
+        [
+            a if i in layout.keep_inputs else _ghost(a) if i in layout.keep_shapes else None
+            for i, a in enumerate(arrays)
+        ]
+    )
+
+
+def _ghost(array: Array) -> Array:
+    """An array of the same shape and dtype, all of whose entries are the same eight bytes."""
+    return np.ndarray(array.shape, array.dtype, bytes(8), strides=(0,) * array.ndim)
+
+
 def run_backward(
     spec: OpSpec,
     layout: Layout,
@@ -265,6 +287,12 @@ def apply(spec: OpSpec, *inputs: Any, **attrs: Any) -> Any:
 def _needs(spec: OpSpec, inputs: Sequence[Any]) -> tuple[bool, ...]:
     if not _grad_enabled or spec.backward is None:
         return (False,) * len(inputs)
+    for t in inputs:
+        if t is not None and t._history != t._storage.history:
+            raise GraphError(
+                f"{spec.name}: an input of shape {t._data.shape} is a view of a tensor that was "
+                "changed in place after the view was made; make the view again"
+            )
     if spec.differentiable is None:
         return tuple([t is not None and t._requires_grad for t in inputs])
     return tuple(
@@ -290,7 +318,7 @@ def _write_node(
     node.spec, node.layout, node.kernel, node.attrs, node.needs = spec, layout, kernel, attrs, needs
     node.sequence = next(_sequence)
     node.shapes = tuple([None if a is None else a.shape for a in arrays])
-    node.inputs = tuple([a if i in layout.keep_inputs else None for i, a in enumerate(arrays)])
+    node.inputs = kept_inputs(layout, arrays)
     node.outs = tuple([a if i in layout.keep_outs else None for i, a in enumerate(outs)])
     node.freed = False
     node.retained = []
@@ -303,11 +331,6 @@ def _write_node(
         node.guards.append((storage, storage.version, "its output"))
     edges: list[Any] = []
     for t, needed in zip(inputs, needs, strict=True):
-        if needed and t._history != t._storage.history:
-            raise GraphError(
-                f"{spec.name}: an input of shape {t._data.shape} is a view of a tensor that was "
-                "changed in place after the view was made; make the view again"
-            )
         edges.append(None if not needed else t if t._node is None else t._node)
     node.edges = tuple(edges)
     return node
@@ -337,25 +360,31 @@ def backward(
         if not isinstance(edge, Node):
             key = id(edge)
             leaves[key] = edge
-        grads[key] = grads[key] + grad if key in grads else grad
+        # NumPy makes a number of the sum of two 0-d arrays
+        grads[key] = np.asarray(grads[key] + grad) if key in grads else grad
 
     for tensor, gradient in roots:
         arrive(tensor if tensor._node is None else tensor._node, gradient)
 
-    for node in _newest_first([t._node for t, _ in roots if t._node is not None]):
+    nodes = _newest_first([t._node for t, _ in roots if t._node is not None])
+    walked = None if only is None else _leading_to(wanted, nodes)
+    for node in nodes:
         dout = grads.pop(node, None)
         if dout is None:
             continue
-        for tensor in node.retained:
-            tensor._accumulate_grad(dout.copy())
+        if only is None:
+            for tensor in node.retained:
+                tensor._accumulate_grad(dout.copy())
         if node in wanted:
             found[id(wanted[node])] = dout
+        if walked is not None and node not in walked:
+            continue
         _check_walkable(node)
         dinputs = run_backward(
             node.spec, node.layout, node.kernel, dout, node.inputs, node.outs,
             node.needs, node.shapes, node.attrs,
         )  # fmt: skip
-        if not retain_graph:
+        if not retain_graph and (node.layout.keep_inputs or node.layout.keep_outs):
             node.inputs = node.outs = ()
             node.freed = True
         for edge, grad in zip(node.edges, dinputs, strict=True):
@@ -385,6 +414,18 @@ def _newest_first(roots: list[Node]) -> list[Node]:
                 seen.add(edge)
                 stack.append(edge)
     return sorted(seen, key=lambda node: node.sequence, reverse=True)
+
+
+def _leading_to(wanted: dict[Any, Any], nodes: list[Node]) -> set[Node]:
+    """The nodes whose backward must run for a gradient to arrive at one of the `wanted`."""
+    leading: set[Node] = set()
+    for node in reversed(nodes):
+        for edge in node.edges:
+            key = edge if isinstance(edge, Node) else id(edge)
+            if key in wanted or key in leading:
+                leading.add(node)
+                break
+    return leading
 
 
 def _check_walkable(node: Node) -> None:

@@ -490,7 +490,7 @@ def cast_backward(
 def cast_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
     return Layout(
         outs=(ArraySpec(shapes[0], np.dtype(attrs["dtype"])),),
-        keep_inputs=(0,) if any(needs) else (),
+        keep_shapes=(0,) if any(needs) else (),  # the dtype, in fact
     )
 
 

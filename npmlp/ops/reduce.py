@@ -80,7 +80,7 @@ def sum_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> La
     # PyTorch sums integers and booleans as int64
     dtype = dtypes[0] if dtypes[0].kind == "f" else np.dtype(np.int64)
     out = ArraySpec(reduced_shape(shapes[0], attrs["dim"], attrs["keepdim"]), dtype)
-    return Layout(outs=(out,), keep_inputs=(0,) if any(needs) else ())
+    return Layout(outs=(out,), keep_shapes=(0,) if any(needs) else ())
 
 
 # NumPy adds in blocks of 128 and by pairs above; the error of n entries is below log2(n)/2 + 128/8
@@ -152,7 +152,8 @@ def var_backward(
 
 def var_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
     check_float("var", dtypes)
-    return sum_layout(shapes, dtypes, attrs, needs)
+    out = sum_layout(shapes, dtypes, attrs, needs).outs[0]
+    return Layout(outs=(out,), keep_inputs=(0,) if any(needs) else ())
 
 
 VAR = OpSpec(
@@ -279,7 +280,7 @@ def chosen_backward(
     """The gradient goes to the entry whose index was returned, and to no other."""
     x, indices = inputs[0], outs[1]
     kept = reduced_shape(x.shape, dim, keepdim=True)
-    dx = np.zeros_like(x)
+    dx = np.zeros(x.shape, dout.dtype)
     np.put_along_axis(dx, indices.reshape(kept), dout.reshape(kept), axis=dim[0])
     return (dx,)
 
@@ -292,7 +293,7 @@ def chosen_layout(op: str) -> Any:
         return Layout(
             outs=(ArraySpec(shape, dtypes[0]), ArraySpec(shape, np.dtype(np.int64))),
             n_outputs=2,
-            keep_inputs=(0,) if recorded else (),
+            keep_shapes=(0,) if recorded else (),
             keep_outs=(1,) if recorded else (),
         )
 

@@ -41,8 +41,7 @@ def reshape_forward(x: Array, shape: tuple[int, ...]) -> Array:
 def reshape_backward(
     dout: Array, inputs: Inputs, outs: Inputs, needs: Needs, shape: tuple[int, ...]
 ) -> tuple[Any, ...]:
-    (x,) = inputs
-    return (dout.reshape(x.shape),)
+    return (dout.reshape(inputs[0].shape),)
 
 
 def resolve_shape(op: str, old: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...]:
@@ -60,7 +59,7 @@ def resolve_shape(op: str, old: tuple[int, ...], new: tuple[int, ...]) -> tuple[
 
 def reshape_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
     shape = resolve_shape("reshape", shapes[0], attrs["shape"])
-    return Layout(outs=(ArraySpec(shape, dtypes[0]),), keep_inputs=(0,) if any(needs) else ())
+    return Layout(outs=(ArraySpec(shape, dtypes[0]),), keep_shapes=(0,) if any(needs) else ())
 
 
 def reshape_samples(rng: np.random.Generator) -> list[Sample]:
@@ -178,7 +177,7 @@ def slice_forward(x: Array, index: tuple[Any, ...]) -> Array:
 def slice_backward(
     dout: Array, inputs: Inputs, outs: Inputs, needs: Needs, index: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    dx = np.zeros_like(inputs[0])
+    dx = np.zeros(inputs[0].shape, dout.dtype)
     dx[index] = dout
     return (dx,)
 
@@ -190,7 +189,7 @@ def slice_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> 
         shape = ghost[attrs["index"]].shape
     except IndexError as error:
         raise ShapeError(f"indexing a tensor of shape {tuple(shapes[0])}: {error}") from None
-    return Layout(outs=(ArraySpec(shape, dtypes[0]),), keep_inputs=(0,) if any(needs) else ())
+    return Layout(outs=(ArraySpec(shape, dtypes[0]),), keep_shapes=(0,) if any(needs) else ())
 
 
 def slice_samples(rng: np.random.Generator) -> list[Sample]:
@@ -230,7 +229,7 @@ def gather_forward(x: Array, index: tuple[Any, ...]) -> Array:
 def gather_backward(
     dout: Array, inputs: Inputs, outs: Inputs, needs: Needs, index: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    dx = np.zeros_like(inputs[0])
+    dx = np.zeros(inputs[0].shape, dout.dtype)
     np.add.at(dx, index, dout)  # an entry that was taken twice gets both gradients
     return (dx,)
 
@@ -346,7 +345,7 @@ def cat_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> La
     joined = tuple(sum(s[dim] for s in shapes) if i == dim else n for i, n in enumerate(first))
     return Layout(
         outs=(ArraySpec(joined, dtypes[0]),),
-        keep_inputs=tuple(range(len(shapes))) if any(needs) else (),
+        keep_shapes=tuple(range(len(shapes))) if any(needs) else (),
     )
 
 

@@ -46,13 +46,15 @@ class Layout:
     """What an operation needs before it runs.
 
     `keep_inputs` and `keep_outs` are the positions of the arrays that backward reads: the engine
-    keeps these alive, and only these.
+    keeps these alive, and only these. Of the inputs in `keep_shapes` backward reads shape and dtype
+    alone: it gets an array that has these and no memory.
     """
 
     outs: tuple[ArraySpec, ...]
     n_outputs: int = 1
     keep_inputs: tuple[int, ...] = ()
     keep_outs: tuple[int, ...] = ()
+    keep_shapes: tuple[int, ...] = ()
     scratch: tuple[ArraySpec, ...] = ()
     backward_scratch: tuple[ArraySpec, ...] = ()
 

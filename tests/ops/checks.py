@@ -81,7 +81,7 @@ class Run:
 
     def backward(self, dout: Array) -> tuple[Any, ...]:
         """The gradients; only what the layout keeps is shown to the operation."""
-        inputs = [x if i in self.layout.keep_inputs else None for i, x in enumerate(self.inputs)]
+        inputs = autograd.kept_inputs(self.layout, self.inputs)
         outs = [x if i in self.layout.keep_outs else None for i, x in enumerate(self.outs)]
         shapes = [None if x is None else x.shape for x in self.inputs]
         grads = autograd.run_backward(
