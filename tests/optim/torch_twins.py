@@ -58,15 +58,16 @@ def assert_same_bits(got, expected):
 
 
 def assert_within_rounding(got, expected, steps=STEPS):
-    """One unit in the last place of the largest entry for every step: in a step an entry is rounded
-    three or four times, by at most half a unit each, sometimes once for PyTorch where it is twice
-    for the oracle; the gradients do not depend on the parameters, so that differences only add up.
+    """√steps units in the last place of the largest entry: in a step an entry is rounded three or
+    four times, by at most half a unit each, sometimes once for PyTorch where it is twice for the
+    oracle. The gradients do not depend on the parameters, so these differences add up with random
+    signs, as a random walk of a unit per step. Seen: 2.5 units after 60 steps, where 8 are allowed.
     """
     got, expected = array(got), array(expected)
     assert got.dtype == expected.dtype
     assert got.shape == expected.shape
     largest = max(1.0, np.abs(expected).max(initial=0))  # the parameters began at about 1
-    assert np.abs(got - expected).max(initial=0) <= steps * np.finfo(got.dtype).eps * largest
+    assert np.abs(got - expected).max(initial=0) <= steps**0.5 * np.finfo(got.dtype).eps * largest
 
 
 def states(optimizer, twin, ours, theirs):
