@@ -197,6 +197,39 @@ def blocked_transposed(a: Array, bt: Array, bias: Array, out: Array, first: int,
                 out[i, j] += bias[j]
 
 
+@njit(cache=True)
+def blocked_each(
+    a: Array, b: Array, bias: Array, out: Array, first_of_b: int, first_of_out: int
+) -> None:
+    """A product per n: `N` rows of out[n] = a (N, K) times `K` rows of b[n], + bias (N,). Both
+    runs of rows begin where the last two arguments say. An empty `bias` is none.
+    """
+    N, K = a.shape
+    for n in range(b.shape[0]):
+        source = b[n][first_of_b : first_of_b + K]
+        result = out[n][first_of_out : first_of_out + N]
+        for i in range(N):
+            start = bias[i] if bias.size else out.dtype.type(0)
+            for j in range(result.shape[1]):
+                result[i, j] = start
+        for k in range(0, K, _K_BLOCK):
+            _add_product(a[:, k : k + _K_BLOCK], source[k : k + _K_BLOCK], result)
+
+
+@njit(cache=True)
+def add_blocked_transposed_each(
+    a: Array, bt: Array, first_of_a: int, partial: Array, out: Array
+) -> None:
+    """out (N, M) += Σ_n (N rows of a[n]) bt[n]ᵀ, one n after another. `partial` is as large."""
+    N, M = out.shape
+    for n in range(bt.shape[0]):
+        source = a[n][first_of_a : first_of_a + N]
+        blocked_transposed(source, bt[n], partial[0, :0], partial, 0, N)
+        for i in range(N):
+            for j in range(M):
+                out[i, j] += partial[i, j]
+
+
 # ------------------------------------------------------------------------------ rung 4: threads
 #
 # Each thread takes one run of rows of out, so an element has one thread and one order of addition,

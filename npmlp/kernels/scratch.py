@@ -44,3 +44,27 @@ def batch_norm_scratch(
     """Forward: a sum per channel (C,). Backward: two of them. In double precision."""
     channels = (shapes[0][1],)
     return ((channels, DOUBLE),), ((channels, DOUBLE), (channels, DOUBLE))
+
+
+_COLUMN_BYTES = 1 << 19  # of the columns that conv2d works on at a time: half a second-level cache
+
+
+def conv2d_scratch(
+    shapes: Sequence[Any], dtypes: Sequence[Any], attrs: Mapping[str, Any], needs: Sequence[bool]
+) -> tuple[Scratch, Scratch]:
+    """Forward: columns (B, R, P), B images at a time, and the lines (B, H · OW) that one column of
+    the kernel sees. Backward: the same, and a partial dweight.
+    """
+    x, weight = shapes[0], shapes[1]
+    k, c, kh, kw = weight
+    oh, ow = (
+        (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+        for size, pad, dilation, kernel, stride in zip(
+            x[2:], attrs["padding"], attrs["dilation"], (kh, kw), attrs["stride"], strict=True
+        )
+    )
+    r = c * kh * kw
+    b = max(1, min(x[0], _COLUMN_BYTES // max(1, r * oh * ow * dtypes[0].itemsize)))
+    columns: Scratch = (((b, r, oh * ow), dtypes[0]), ((b, x[2] * ow), dtypes[0]))
+    partial = ((k // attrs["groups"], r), dtypes[0])
+    return columns, (*columns, partial) if needs[0] or needs[1] else ()

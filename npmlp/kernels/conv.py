@@ -1,0 +1,213 @@
+"""Convolution, as products of the matmul ladder.
+
+im2col lays the patch under each output position in a column; then the output is weight × columns,
+and the gradients are two more products. Columns are made for a few images at a time, which fit into
+the second-level cache.
+
+Letters: x (N, C, H, W), weight (K, C/groups, kh, kw), out (N, K, OH, OW); R = C/groups · kh · kw
+rows of columns, P = OH · OW positions, B images at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from npmlp.kernels.matmul import add_blocked_transposed_each, blocked_each, contiguous
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Pair = tuple[int, int]
+
+
+def conv2d_forward(
+    inputs: tuple[Any, ...],
+    outs: tuple[Any, ...],
+    scratch: tuple[Any, ...],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> None:
+    """out[n, k] = Σ_c weight[k, c] ⋆ x[n, c] + bias[k], ⋆ the cross-correlation."""
+    x, weight, bias = inputs
+    columns, lines = scratch
+    x, w = contiguous(x), _matrices(weight, groups)
+    bias = columns[0, 0, :0] if bias is None else contiguous(bias)
+    N, channels, OH, OW = outs[0].shape
+    out = outs[0].reshape(N, channels, OH * OW)
+    geometry = (*weight.shape[2:], OH, OW, *stride, *padding, *dilation)
+    C, K = weight.shape[1], channels // groups
+    for n in range(0, N, columns.shape[0]):
+        part = columns[: N - n]
+        for g in range(groups):
+            im2col(x[n:], g * C, geometry, lines, part)
+            blocked_each(w[g], part, bias[g * K : g * K + K], out[n:], 0, g * K)
+
+
+def conv2d_backward(
+    dout: Array,
+    inputs: tuple[Any, ...],
+    outs: Any,
+    grads: tuple[Any, ...],
+    scratch: tuple[Any, ...],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> None:
+    """dweight = Σ_n dout[n] columns[n]ᵀ; the columns' gradient is weightᵀ dout[n], and dx collects
+    from it what each pixel gave; dbias = Σ dout over images and positions.
+    """
+    x, weight, _ = inputs
+    dx, dweight, dbias = grads
+    N, channels, OH, OW = dout.shape
+    K = channels // groups
+    d = dout.reshape(N, channels, OH * OW)
+    if dbias is not None:
+        _sum_planes(d, dbias)
+    if dx is not None:
+        (columns, lines, _), w = scratch, _matrices(weight, groups)
+        geometry = (*weight.shape[2:], OH, OW, *stride, *padding, *dilation)
+        C = weight.shape[1]
+        dx.fill(0)
+        for n in range(0, N, columns.shape[0]):
+            part = columns[: N - n]
+            for g in range(groups):
+                blocked_each(w[g].T, d[n : n + len(part)], columns[0, 0, :0], part, g * K, 0)
+                add_col2im(part, g * C, geometry, lines, dx[n:])
+    if dweight is not None:
+        columns, lines, partial = scratch
+        x, dw = contiguous(x), _matrices(dweight, groups)
+        geometry = (*dweight.shape[2:], OH, OW, *stride, *padding, *dilation)
+        C = dweight.shape[1]
+        dw.fill(0)
+        for n in range(0, N, columns.shape[0]):
+            part = columns[: N - n]
+            for g in range(groups):
+                im2col(x[n:], g * C, geometry, lines, part)
+                add_blocked_transposed_each(d[n:], part, g * K, partial, dw[g])
+
+
+def _matrices(weight: Array, groups: int) -> Array:
+    """The weight as a matrix (K/groups, R) per group."""
+    K, C, kh, kw = weight.shape
+    return contiguous(weight).reshape(groups, K // groups, C * kh * kw)
+
+
+# im2col goes in two steps, since most of its work is the same for all kh rows of a kernel. For a
+# channel c and a kernel column j, `lines` (H · OW) takes what the kernel column sees of every line
+# of the image: here horizontal stride, padding and dilation are dealt with. A row (c, i, j) of
+# columns is then a run of whole lines, one long copy. All copies go through slices that begin at 0,
+# which the compiler turns into vectors; an index that might be negative it would not.
+#
+# The geometry of a convolution, as these loops take it: kh, kw, OH, OW, then stride, padding and
+# dilation, each (vertical, horizontal).
+
+
+@njit(cache=True)
+def _inside(offset: int, stride: int, size: int, positions: int) -> tuple[int, int]:
+    """The range of positions o for which 0 ≤ offset + o · stride < size."""
+    first = 0 if offset >= 0 else (stride - 1 - offset) // stride
+    last = (size - 1 - offset) // stride + 1 if offset < size else 0
+    last = max(0, min(last, positions))
+    return min(first, last), last
+
+
+@njit(cache=True)
+def im2col(x: Array, channel: int, geometry: tuple[int, ...], lines: Array, columns: Array) -> None:
+    """columns[b, (c, i, j), (oh, ow)] = x[b, channel + c, oh·sh - ph + i·dh, ow·sw - pw + j·dw],
+    0 outside of the image.
+    """
+    kh, kw, OH, OW, sh, sw, ph, pw, dh, dw = geometry
+    B, R = columns.shape[:2]
+    H, W = x.shape[2], x.shape[3]
+    for r in range(0, R, kh):
+        c, j = channel + r // (kh * kw), r // kh % kw
+        offset = j * dw - pw
+        first, last = _inside(offset, sw, W, OW)
+        start = max(0, first * sw + offset)
+        if last - first < OW:
+            lines[:] = 0
+        for b in range(B):
+            for h in range(H):
+                line = x[b, c, h][start:]
+                to = lines[b, h * OW + first : h * OW + last]
+                if sw == 1:
+                    for o in range(to.size):
+                        to[o] = line[o]
+                else:
+                    for o in range(to.size):
+                        to[o] = line[o * sw]
+        for i in range(kh):
+            offset = i * dh - ph
+            first, last = _inside(offset, sh, H, OH)
+            start = max(0, first * sh + offset)
+            for b in range(B):
+                row = columns[b, r // (kh * kw) * (kh * kw) + i * kw + j]
+                if last - first < OH:
+                    row[:] = 0
+                to = row[first * OW : last * OW]
+                line = lines[b, start * OW :]
+                if sh == 1:
+                    for o in range(to.size):
+                        to[o] = line[o]
+                else:
+                    for oh in range(last - first):
+                        for o in range(OW):
+                            to[oh * OW + o] = line[oh * sh * OW + o]
+
+
+@njit(cache=True)
+def add_col2im(
+    columns: Array, channel: int, geometry: tuple[int, ...], lines: Array, dx: Array
+) -> None:
+    """The transpose of im2col: adds every entry of columns to the pixel that it came from."""
+    kh, kw, OH, OW, sh, sw, ph, pw, dh, dw = geometry
+    B, R = columns.shape[:2]
+    H, W = dx.shape[2], dx.shape[3]
+    for r in range(0, R, kh):
+        c, j = channel + r // (kh * kw), r // kh % kw
+        lines[:] = 0
+        for i in range(kh):
+            offset = i * dh - ph
+            first, last = _inside(offset, sh, H, OH)
+            start = max(0, first * sh + offset)
+            for b in range(B):
+                row = columns[b, r // (kh * kw) * (kh * kw) + i * kw + j]
+                of = row[first * OW : last * OW]
+                line = lines[b, start * OW :]
+                if sh == 1:
+                    for o in range(of.size):
+                        line[o] += of[o]
+                else:
+                    for oh in range(last - first):
+                        for o in range(OW):
+                            line[oh * sh * OW + o] += of[oh * OW + o]
+        offset = j * dw - pw
+        first, last = _inside(offset, sw, W, OW)
+        start = max(0, first * sw + offset)
+        for b in range(B):
+            for h in range(H):
+                of = lines[b, h * OW + first : h * OW + last]
+                line = dx[b, c, h][start:]
+                if sw == 1:
+                    for o in range(of.size):
+                        line[o] += of[o]
+                else:
+                    for o in range(of.size):
+                        line[o * sw] += of[o]
+
+
+@njit(cache=True, fastmath={"reassoc"})
+def _sum_planes(x: Array, out: Array) -> None:
+    """out (K,) = Σ x (N, K, P), plane by plane; "reassoc" lets a plane be summed in a vector."""
+    out[:] = 0
+    for n in range(x.shape[0]):
+        for k in range(x.shape[1]):
+            plane = x[n, k]
+            total = out.dtype.type(0)
+            for p in range(plane.size):
+                total += plane[p]
+            out[k] += total
