@@ -1,0 +1,142 @@
+"""Normalisation by statistics of the batch or of each example, and dropout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npmlp import random
+from npmlp.autograd import apply
+from npmlp.errors import DTypeError, NpmlpError, ShapeError
+from npmlp.nn.functional.arguments import check_tensor
+from npmlp.ops import dropout as dropout_ops
+from npmlp.ops import norm
+from npmlp.ops.common import check_float
+
+if TYPE_CHECKING:
+    from npmlp.tensor import Tensor
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(input - mean) / √(var + eps) · weight + bias, per channel
+
+    Parameters: `input` (N, C) or (N, C, ...), the others (C,). `training`: mean and variance are
+    the batch's, and the running ones move towards them, in place:
+    running = (1 - momentum) · running + momentum · batch's. The variance that normalises is biased
+    (divided by n), the one that goes into `running_var` unbiased (by n - 1), as in PyTorch.
+    Not `training`: mean and variance are the running ones.
+    Raises: ShapeError, for one with a single value per channel in training; DTypeError.
+    Source: Ioffe and Szegedy, Batch Normalization, 2015, algorithm 1.
+    """
+    check_tensor("batch_norm", "input", input)
+    if input.ndim < 2:
+        raise ShapeError(
+            f"batch_norm: input has shape {tuple(input.shape)}, expected (N, C) or (N, C, ...)"
+        )
+    channels = input.shape[1]
+    count = math.prod(input.shape) // channels if channels else 0
+    if training and count == 1:
+        raise ShapeError(
+            "batch_norm: Expected more than 1 value per channel when training, got input size "
+            f"{input.shape}; a last batch of one? drop_last=True leaves it out, eval() needs no "
+            "batch"
+        )
+    if eps < 0 or (training and eps == 0):
+        raise NpmlpError(f"batch_norm: eps is {eps}, expected a positive number")
+    _check_statistics(input, running_mean, running_var, training)
+    if not training:
+        return apply(
+            norm.BATCH_NORM_INFERENCE, input, weight, bias, running_mean, running_var, eps=eps
+        )
+    out, mean, var = apply(norm.BATCH_NORM, input, weight, bias, eps=eps)
+    if running_mean is not None and running_var is not None and count > 1:
+        _move(running_mean, mean._data, momentum)
+        _move(running_var, var._data * np.float64(count / (count - 1)), momentum)
+    return out  # type: ignore[no-any-return]
+
+
+def _check_statistics(
+    input: Tensor, mean: Tensor | None, var: Tensor | None, training: bool
+) -> None:
+    if (mean is None) != (var is None):
+        raise NpmlpError("batch_norm: running_mean and running_var must both be given, or neither")
+    if mean is None and not training:
+        raise NpmlpError(
+            "batch_norm: running_mean and running_var are None, and training is False; without "
+            "them only training=True has a mean and variance"
+        )
+    for name, running in (("running_mean", mean), ("running_var", var)):
+        if running is None:
+            continue
+        if running.shape != (input.shape[1],):
+            raise ShapeError(
+                f"batch_norm: {name} has shape {tuple(running.shape)}, expected "
+                f"({input.shape[1]},), one per channel of an input of shape {tuple(input.shape)}"
+            )
+        if running.dtype is not input.dtype:
+            raise DTypeError(
+                f"batch_norm: {name} has dtype {running.dtype} and input {input.dtype}; they must "
+                "be the same, convert one"
+            )
+
+
+def _move(running: Tensor, batch: Any, momentum: float) -> None:
+    """running = (1 - momentum) · running + momentum · batch, rounded once, as PyTorch does."""
+    kept = (1 - momentum) * running._data.astype(np.float64)
+    running._write(kept + momentum * batch.astype(np.float64))
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(input - mean) / √(var + eps) · weight + bias, over the last dimensions
+
+    Parameters: `normalized_shape`, the sizes of the last dimensions of `input`, and the shape of
+    `weight` and `bias`. Source: Ba, Kiros and Hinton, Layer Normalization, 2016, equation 4.
+    """
+    check_tensor("layer_norm", "input", input)
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or tuple(input.shape[-len(shape) :]) != shape:
+        raise ShapeError(
+            f"layer_norm: input has shape {tuple(input.shape)}, expected its last dimensions to be "
+            f"normalized_shape {shape}"
+        )
+    return apply(norm.LAYER_NORM, input, weight, bias, normalized_ndim=len(shape), eps=eps)
+
+
+def dropout(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Each entry 0 with probability p, else divided by 1 - p; the input itself if not `training`
+
+    The draws are PyTorch's from the same seed, in the order of the input's memory.
+    Source: Srivastava et al., Dropout, 2014, scaled in training so that testing changes nothing.
+    """
+    check_tensor("dropout", "input", input)
+    if not 0 <= p <= 1:
+        raise NpmlpError(f"dropout: p is {p}, expected a probability from 0 to 1")
+    if p == 0 or not training or input.numel() == 0:
+        return input
+    check_float("dropout", (input._data.dtype,))
+    from npmlp.tensor import _memory_order
+
+    shape, order = _memory_order(input._data)
+    noise = random.default_generator.dropout_noise(shape, p, input._data.dtype).transpose(order)
+    result = apply(dropout_ops.DROPOUT, input, input._wrap(noise))
+    return input._become("dropout_", result) if inplace else result
