@@ -214,6 +214,16 @@ def _ghost(array: Array) -> Array:
     return np.ndarray(array.shape, array.dtype, bytes(8), strides=(0,) * array.ndim)
 
 
+def keep_copy(node: Node, array: Array) -> None:
+    """Before `array` is overwritten by the node's own result: give its backward a copy of it."""
+    read = [i for i, a in enumerate(node.inputs) if a is array]
+    if read:
+        copy = array.copy()
+        node.inputs = tuple([copy if i in read else a for i, a in enumerate(node.inputs)])
+        names = [f"input {i}" for i in read]
+        node.guards = [guard for guard in node.guards if guard[2] not in names]
+
+
 def run_backward(
     spec: OpSpec,
     layout: Layout,
@@ -277,6 +287,7 @@ def apply(spec: OpSpec, *inputs: Any, **attrs: Any) -> Any:
     source = next(t for t in inputs if t is not None)
     storage = source._storage if spec.view else Storage()
     results = tuple([source._wrap(out, storage) for out in outs[: layout.n_outputs]])
+    results[0]._view = spec.view
     if recorded:
         results[0]._attach(
             _write_node(spec, layout, kernel, inputs, arrays, outs, needs, attrs, storage)
@@ -462,6 +473,9 @@ def grad(
     inputs = [inputs] if hasattr(inputs, "_data") else list(inputs)
     if grad_outputs is None or hasattr(grad_outputs, "_data"):
         grad_outputs = [grad_outputs] * len(outputs)
+    for i, t in enumerate(inputs):
+        if not t._requires_grad:
+            raise GraphError(f"grad: input {i} does not require a gradient; set requires_grad=True")
     roots = [(t, first_gradient(t, g)) for t, g in zip(outputs, grad_outputs, strict=True)]
     found = backward(roots, retain_graph, only=inputs)
     if not allow_unused and any(id(t) not in found for t in inputs):

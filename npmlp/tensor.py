@@ -34,7 +34,9 @@ class Tensor:
     tensor([2., 4.])
     """
 
-    __slots__ = ("__weakref__", "_data", "_grad", "_history", "_node", "_requires_grad", "_storage")
+    __slots__ = (
+        "__weakref__", "_data", "_grad", "_history", "_node", "_requires_grad", "_storage", "_view",
+    )  # fmt: skip
 
     _data: Array
     _grad: Tensor | None
@@ -42,6 +44,7 @@ class Tensor:
     _requires_grad: builtins.bool
     _storage: Storage
     _history: int
+    _view: builtins.bool  # whether other tensors that autograd knows share the memory
 
     def __init__(self, data: Any = ()) -> None:
         raise OutsideSubsetError("Tensor(...) is not called directly; use npmlp.tensor(data)")
@@ -53,6 +56,7 @@ class Tensor:
         self._requires_grad = requires_grad
         self._storage = storage
         self._history = storage.history
+        self._view = False
 
     @staticmethod
     def _wrap(data: Array, storage: Storage | None = None) -> Tensor:
@@ -186,6 +190,8 @@ class Tensor:
 
     def retain_grad(self) -> None:
         """Have backward() fill `.grad` although this is not a leaf."""
+        if not self._requires_grad:
+            raise GraphError("retain_grad: this tensor does not require a gradient")
         if self._node is not None and not builtins.any(t is self for t in self._node.retained):
             self._node.retained.append(self)
 
@@ -209,7 +215,9 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory without its history."""
-        return Tensor._wrap(self._data, self._storage)
+        t = Tensor._wrap(self._data, self._storage)
+        t._view = self._view
+        return t
 
     @property
     def data(self) -> Tensor:
@@ -289,7 +297,9 @@ class Tensor:
                 dtype = dtypes.as_dtype(arg, "to")
         if dtype is None or dtypes.as_dtype(dtype, "to").numpy == self._data.dtype:
             return self.clone() if copy else self
-        return autograd.apply(elementwise.CAST, self, dtype=dtypes.as_dtype(dtype).name)
+        dtype = dtypes.as_dtype(dtype)
+        source = self if dtype.is_floating_point else self.detach()
+        return autograd.apply(elementwise.CAST, source, dtype=dtype.name)
 
     def type(self, dtype: Any = None) -> Any:
         """The tensor in another dtype; without one, PyTorch's name of its type."""
@@ -471,13 +481,15 @@ class Tensor:
 
     def _become(self, op: str, result: Tensor) -> Tensor:
         """Take over the values, and the node, of a tensor computed from this one."""
+        if self._requires_grad and not result._requires_grad and autograd.is_grad_enabled():
+            result = functions.setitem(self, Ellipsis, result)  # nothing flows back from here on
         if result._requires_grad and autograd.is_grad_enabled():
             if self._node is None and self._requires_grad:
                 raise GraphError(
                     f"{op}: a leaf that requires a gradient cannot be changed in place; do it "
                     "under npmlp.no_grad(), or use the operation that makes a new tensor"
                 )
-            if self._data.base is not None:
+            if self._view:
                 raise GraphError(
                     f"{op}: a recorded in-place change of a view is outside npmlp; use the "
                     "operation that makes a new tensor"
@@ -491,10 +503,15 @@ class Tensor:
             raise DTypeError(
                 f"{op}: a result of {result.dtype} does not fit in place into {self.dtype}"
             )
+        if result._node is not None:
+            autograd.keep_copy(result._node, self._data)
         self._write(result._data)
         if result._node is not None:
             self._storage.history += 1
             self._history = self._storage.history
+            if self._node is not None and builtins.any(t is self for t in self._node.retained):
+                self._node.retained = [t for t in self._node.retained if t is not self]
+                result._node.retained.append(self)
             self._attach(result._node)
         return self
 
