@@ -1,0 +1,92 @@
+"""The matmul ladder beside NumPy's BLAS, in GFLOP/s: `python benchmarks/bench_matmul.py`.
+
+In every round each contestant runs once, in turn, so that a busy machine slows all of them alike.
+The figure is that of the fastest round: interruptions only ever add time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from npmlp.kernels import matmul
+
+# N, K, M of out (N, M) = a (N, K) b (K, M), and how the training step stores a and b
+SHAPES = [
+    ("vanilla, forward", 64, 784, 100, "b transposed"),
+    ("vanilla, dweight", 100, 64, 784, "a transposed"),
+    ("10 classes, forward", 64, 100, 10, "b transposed"),
+    ("10 classes, dx", 64, 10, 100, "as they are"),
+    ("10 classes, dweight", 10, 64, 100, "a transposed"),
+    ("residual, forward", 128, 784, 144, "b transposed"),
+    ("mixer, forward", 6272, 128, 128, "b transposed"),
+    ("square", 784, 784, 784, "as they are"),
+    ("square, power of two", 1024, 1024, 1024, "as they are"),
+]
+CORES: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+
+
+def contestants(
+    n: int, k: int, m: int, stored: str, dtype: str, slow: bool
+) -> dict[str, Callable[[], Any]]:
+    """Name -> a call that computes the product once."""
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((n, k) if stored != "a transposed" else (k, n)).astype(dtype)
+    a = a if stored != "a transposed" else a.T
+    bt = rng.standard_normal((m, k)).astype(dtype)
+    b = bt.T if stored == "b transposed" else np.ascontiguousarray(bt.T)
+    out = np.empty((n, m), dtype)
+
+    def ladder() -> None:
+        if stored == "b transposed":
+            matmul.multiply_transposed(a, bt, out)
+        else:
+            matmul.multiply(a, b, out)
+
+    calls: dict[str, Callable[[], Any]] = {}
+    if slow:
+        calls["three loops"] = lambda: matmul.three_loops(a, b, out)
+        calls["right order"] = lambda: matmul.right_order(a, b, out)
+    calls["blocked"] = ladder
+    if CORES > 1:
+        calls["2 threads"] = ladder
+    calls["BLAS"] = lambda: np.matmul(a, b, out=out)
+    return calls
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+    parser.add_argument("--seconds", type=float, default=1.0, help="per shape")
+    options = parser.parse_args()
+    print(f"{'GFLOP/s, ' + options.dtype:<24}{'N':>6}{'K':>6}{'M':>6}", end="")
+    print("".join(f"{name:>13}" for name in contestants(1, 1, 1, "", options.dtype, True)))
+    with threadpool_limits(1, user_api="blas"):
+        for label, n, k, m, stored in SHAPES:
+            work = 2e-9 * n * k * m
+            calls = contestants(n, k, m, stored, options.dtype, slow=work < 0.3)
+            best = dict.fromkeys(calls, float("inf"))
+            for call in calls.values():  # compile, and warm the caches
+                call()
+            numba.set_num_threads(CORES)
+            calls["blocked"]()
+            end = time.perf_counter() + options.seconds
+            while time.perf_counter() < end:
+                for name, call in calls.items():
+                    numba.set_num_threads(2 if name == "2 threads" else 1)
+                    start = time.perf_counter()
+                    call()
+                    best[name] = min(best[name], time.perf_counter() - start)
+            columns = contestants(1, 1, 1, "", options.dtype, True)
+            figures = [f"{work / best[c]:>13.1f}" if c in best else f"{'-':>13}" for c in columns]
+            print(f"{label:<24}{n:>6}{k:>6}{m:>6}{''.join(figures)}")
+
+
+if __name__ == "__main__":
+    main()
