@@ -563,13 +563,17 @@ class Tensor:
 
     def uniform_(self, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None) -> Tensor:
         """Fill with draws from the uniform distribution on [from_, to)."""
-        drawn = _generator(generator).uniform(self._data.shape, from_, to, self._data.dtype)
-        return self._become("uniform_", Tensor._wrap(drawn))
+        shape, order = _memory_order(self._data)
+        drawn = _generator(generator).uniform(shape, from_, to, self._data.dtype)
+        return self._become("uniform_", Tensor._wrap(drawn.transpose(order)))
 
     def normal_(self, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
         """Fill with draws from the normal distribution."""
-        drawn = _generator(generator).normal(self._data.shape, mean, std, self._data.dtype)
-        return self._become("normal_", Tensor._wrap(drawn))
+        shape, order = _memory_order(self._data)
+        drawn = _generator(generator).normal(
+            shape, mean, std, self._data.dtype, contiguous=self.is_contiguous()
+        )
+        return self._become("normal_", Tensor._wrap(drawn.transpose(order)))
 
     def __iadd__(self, other: Any) -> Tensor:
         return self.add_(other)
@@ -603,6 +607,16 @@ def _sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     if len(args) == 1 and isinstance(args[0], Sequence):
         args = tuple(args[0])
     return tuple(int(n) for n in args)
+
+
+def _memory_order(array: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """PyTorch draws into a tensor in the order of its memory: the shape of the draws, and the
+    permutation that takes them to the array's dimensions.
+    """
+    if array.flags.c_contiguous:
+        return array.shape, tuple(range(array.ndim))
+    order = sorted(range(array.ndim), key=lambda d: -array.strides[d])
+    return tuple(array.shape[d] for d in order), tuple(order.index(d) for d in range(array.ndim))
 
 
 def _generator(generator: Any) -> Any:
