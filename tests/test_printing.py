@@ -119,8 +119,9 @@ NAMED = [
     "x.clamp(min=0)", "x.clone()", "x.double()", "x.sum()", "x.sum(1)", "x.mean()", "x.mean(0)",
     "x.var()", "x.max()", "x.max(1).values", "x.min()", "x.min(0).values", "x.amax(1)",
     "x.view(2, 6)", "x.flatten()", "x.T", "x.expand(2, 3, 4)", "x[0]", "x[1:]", "x[:, 1]",
-    "x[None]", "x[0, 1:]", "x[...]", "x[:]", "x[1:, :]", "m.cat([x, y])", "m.stack([x, y])", "x.relu()",
-    "x.softmax(1)", "x.log_softmax(1)", "x.sigmoid()", "m.where(x > 0, x, y)", "m.maximum(x, y)",
+    "x[None]", "x[0, 1:]", "x[...]", "x[:]", "x[1:, :]", "m.cat([x, y])", "m.stack([x, y])",
+    "x.relu()", "x.softmax(1)", "x.log_softmax(1)", "x.sigmoid()",
+    "m.where(x > 0, x, y)", "m.maximum(x, y)",
 ]  # fmt: skip
 
 
