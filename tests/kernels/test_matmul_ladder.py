@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -118,6 +122,19 @@ def test_results_are_the_same_bits_for_one_and_two_threads(rung, dtype, two_thre
         assert one.tobytes() == two.tobytes()
 
 
+def test_a_run_of_rows_is_computed_and_no_other_row_is_touched():
+    rng = np.random.default_rng(5)
+    a, b = rng.standard_normal((23, 9)), rng.standard_normal((9, 11))
+    for first, last in [(0, 23), (4, 12), (4, 11), (8, 10), (20, 23), (4, 4)]:
+        out = np.empty((23, 11))
+        for compute, right in ((matmul.blocked, b), (matmul.blocked_transposed, b.T.copy())):
+            out.fill(np.nan)
+            compute(a, right, np.empty(0), out, first, last)
+            assert_within_rounding(out[first:last], a[first:last], b)
+            assert np.isnan(out[:first]).all()
+            assert np.isnan(out[last:]).all()
+
+
 def test_portions_cover_every_row_once_and_leave_tiles_whole():
     for rows in range(200):
         for count in range(1, 9):
@@ -140,3 +157,25 @@ def test_a_second_caller_runs_alone_while_threads_are_taken(two_threads):
         np.testing.assert_array_equal(run("multiply", a, b, out), 784.0)
     finally:
         threads.leave()
+
+
+AFTER_A_FORK = """
+import os, numba, numpy as np
+from npmlp.kernels import matmul
+numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
+a, b, out = np.ones((64, 784)), np.ones((784, 100)), np.empty((64, 100))
+matmul.multiply(a, b, out)
+child = os.fork()
+out.fill(0)
+matmul.multiply(a, b, out)
+assert (out == 784).all()
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_computes_without_the_threads_it_does_not_have():
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", AFTER_A_FORK], timeout=60)
+    assert done.returncode == 0
