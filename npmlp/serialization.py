@@ -68,7 +68,8 @@ def _to_tree(obj: Any, tensors: dict[str, np.ndarray[Any, Any]], path: str) -> A
         return obj
     if isinstance(obj, (Tensor, np.ndarray)):
         name = path or "value"
-        while name in tensors:  # the keys 1 and "1" give the same path
+        # the keys 1 and "1" give the same path; one name belongs to the format
+        while name in tensors or name == "__metadata__":
             name += "'"
         array = obj if isinstance(obj, np.ndarray) else obj._data
         tensors[name] = np.array(array, order="C")
@@ -123,8 +124,10 @@ def read_safetensors(
         size = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + size])
     except (SafetensorError, ValueError, KeyError) as error:
-        # asked only now: a file of ours may begin with these bytes too, they are its header's size
-        if content[:2] == b"PK" or content[:1] == b"\x80":
+        # asked only now: a file of ours may begin with these bytes too, they are its header's size,
+        # of eight bytes of which the upper four are zero
+        pickled = content[:2] == b"PK" or content[:1] == b"\x80"
+        if pickled and content[4:8] != bytes(4):
             raise CheckpointError(
                 f"load: {origin} was written by PyTorch as a pickle, which npmlp does not open "
                 "because it can run code; there, save it with "
@@ -138,6 +141,8 @@ def read_safetensors(
 
 
 def _from_tree(tree: Any, tensors: dict[str, np.ndarray[Any, Any]]) -> Any:
+    if isinstance(tree, list):
+        raise ValueError("a list stands where a value should")
     if not isinstance(tree, dict):
         return tree
     ((kind, value),) = tree.items()
@@ -147,5 +152,7 @@ def _from_tree(tree: Any, tensors: dict[str, np.ndarray[Any, Any]]) -> Any:
         return tensors[value]
     if kind == "dict":
         return {k: _from_tree(v, tensors) for k, v in value}
+    if kind not in ("list", "tuple"):
+        raise ValueError(f"there is no kind {kind!r}")
     items = [_from_tree(v, tensors) for v in value]
     return tuple(items) if kind == "tuple" else items
