@@ -72,6 +72,53 @@ def stack(*xs: Tensor, dim: int) -> Tensor:
     return torch.stack(xs, dim=dim)
 
 
+def pad2d(x: Tensor, padding: tuple[int, ...], mode: str, value: float) -> Tensor:
+    return F.pad(x, padding, mode, value if mode == "constant" else None)
+
+
+def max_pool2d(x: Tensor, **attrs: Any) -> Any:
+    return F.max_pool2d(x, **attrs, return_indices=True)
+
+
+def batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
+    # not F.batch_norm, which refuses a single value per channel
+    out = torch.batch_norm(x, weight, bias, None, None, True, 0.1, eps, False)
+    axes = (0, *range(2, x.ndim))
+    mean = x.sum(axes) / (x.numel() // x.shape[1])  # of an empty batch: nan, without a warning
+    return (
+        out,
+        mean,
+        (x - mean.reshape(-1, *(1,) * (x.ndim - 2))).square().sum(axes) / (x.numel() // x.shape[1]),
+    )
+
+
+def batch_norm_inference(
+    x: Tensor, weight: Any, bias: Any, mean: Tensor, var: Tensor, eps: float
+) -> Tensor:
+    return F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps)
+
+
+def layer_norm(x: Tensor, weight: Any, bias: Any, normalized_ndim: int, eps: float) -> Tensor:
+    return F.layer_norm(x, x.shape[x.ndim - normalized_ndim :], weight, bias, eps)
+
+
+def distance(function: Twin) -> Twin:
+    """A loss of two tensors, without the warning for shapes that differ."""
+
+    def twin(x: Tensor, y: Tensor, reduction: str) -> Any:
+        return function(*torch.broadcast_tensors(x, y), reduction=reduction)
+
+    return twin
+
+
+def bce_with_logits(
+    x: Tensor, target: Tensor, weight: Any, pos_weight: Any, reduction: str
+) -> Tensor:
+    return F.binary_cross_entropy_with_logits(
+        x, target, weight, pos_weight=pos_weight, reduction=reduction
+    )
+
+
 _TWINS: dict[str, Twin] = {
     # two inputs, entry by entry
     "add": torch.add,
@@ -128,6 +175,24 @@ _TWINS: dict[str, Twin] = {
     "tanh": torch.tanh,
     "softmax": torch.softmax,
     "log_softmax": torch.log_softmax,
+    # images
+    "conv2d": F.conv2d,
+    "pad2d": pad2d,
+    "max_pool2d": max_pool2d,
+    "avg_pool2d": F.avg_pool2d,
+    "adaptive_avg_pool2d": F.adaptive_avg_pool2d,
+    # normalisation and noise
+    "batch_norm": batch_norm,
+    "batch_norm_inference": batch_norm_inference,
+    "layer_norm": layer_norm,
+    "dropout": torch.mul,
+    # losses
+    "mse_loss": distance(F.mse_loss),
+    "l1_loss": distance(F.l1_loss),
+    "bce_with_logits": bce_with_logits,
+    "nll_loss": F.nll_loss,
+    "cross_entropy": F.cross_entropy,
+    "cross_entropy_soft": F.cross_entropy,
 }
 
 TWINS: Mapping[str, Twin] = MappingProxyType(_TWINS)

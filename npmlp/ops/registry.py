@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from npmlp.ops import activation, compare, elementwise, linear, reduce, shape
+from npmlp.ops import (
+    activation,
+    classification,
+    compare,
+    conv,
+    dropout,
+    elementwise,
+    linear,
+    loss,
+    norm,
+    pad2d,
+    pool,
+    reduce,
+    shape,
+)
 from npmlp.ops.spec import OpSpec
 
 _SPECS: tuple[OpSpec, ...] = (
@@ -63,6 +77,24 @@ _SPECS: tuple[OpSpec, ...] = (
     activation.TANH,
     activation.SOFTMAX,
     activation.LOG_SOFTMAX,
+    # images
+    conv.CONV2D,
+    pad2d.PAD2D,
+    pool.MAX_POOL2D,
+    pool.AVG_POOL2D,
+    pool.ADAPTIVE_AVG_POOL2D,
+    # normalisation and noise
+    norm.BATCH_NORM,
+    norm.BATCH_NORM_INFERENCE,
+    norm.LAYER_NORM,
+    dropout.DROPOUT,
+    # losses
+    loss.MSE_LOSS,
+    loss.L1_LOSS,
+    loss.BCE_WITH_LOGITS,
+    classification.NLL_LOSS,
+    classification.CROSS_ENTROPY,
+    classification.CROSS_ENTROPY_SOFT,
 )
 
 OPS = MappingProxyType({spec.name: spec for spec in _SPECS})

@@ -64,7 +64,7 @@ def batch_norm(
     if running_mean is not None and running_var is not None and count > 1:
         _move(running_mean, mean._data, momentum)
         _move(running_var, var._data * np.float64(count / (count - 1)), momentum)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def _check_statistics(
@@ -120,9 +120,7 @@ def layer_norm(
     return apply(norm.LAYER_NORM, input, weight, bias, normalized_ndim=len(shape), eps=eps)
 
 
-def dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Each entry 0 with probability p, else divided by 1 - p; the input itself if not `training`
 
     The draws are PyTorch's from the same seed, in the order of the input's memory.

@@ -89,8 +89,8 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """
     x, one = as_batch("adaptive_avg_pool2d", input)
     if isinstance(output_size, (tuple, list)):
-        sizes = zip(output_size, x.shape[2:], strict=False)
-        output_size = tuple(old if new is None else new for new, old in sizes)
+        given = zip(output_size, x.shape[2:], strict=False)
+        output_size = tuple(old if new is None else new for new, old in given)
     elif output_size is None:
         output_size = tuple(x.shape[2:])
     sizes = pair("adaptive_avg_pool2d", "output_size", output_size)
