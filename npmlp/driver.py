@@ -172,20 +172,21 @@ class Driver:
 
     # ---------------------------------------------------------------------------------- train
 
-    def run(self) -> dict[str, Any]:
+    def run(self, place: str = "") -> dict[str, Any]:
         """Train to the end. Raises Stopped where a person asked to stop, with a checkpoint kept."""
-        self.saved_at = time.perf_counter()
-        self.folder.start_logs(self.position["history"])
-        self.progress.start(
-            self.recipe.epochs, self.position["epoch"], self.engine.batches_per_epoch
-        )
-        try:
-            with _StopRequests() as stop:
+        with _StopRequests() as stop:  # from before anything is said: Ctrl-C loses nothing
+            self.progress.note(f"{self.engine.description}; run folder {self.folder.path}{place}")
+            self.folder.start_logs(self.position["history"])
+            self.progress.start(
+                self.recipe.epochs, self.position["epoch"], self.engine.batches_per_epoch
+            )
+            self.saved_at = time.perf_counter()
+            try:
                 while self.position["epoch"] < self.recipe.epochs:
                     self._epoch(stop)
-        finally:
-            self.progress.close()
-            self.folder.close_logs()
+            finally:
+                self.progress.close()
+                self.folder.close_logs()
         summary = self._summary()
         self.folder.finish(summary, self.position["history"])
         return summary

@@ -46,7 +46,7 @@ class NpmlpEngine:
         self.batches_per_epoch = len(self.loader)
         size = sum(p.numel() for p in self.model.parameters())
         self.description = (
-            f"{recipe.name}: {size:,} parameters, {len(self.train_set):,} training images "  # type: ignore[arg-type]
+            f"{recipe.name}: {size:,} parameters, {len(self.train_set):,} training images "
             f"from {self.source}"
         )
 

@@ -87,7 +87,6 @@ def drive(
     if run.resume is None:
         engine = make_engine()  # before the folder: without data there is no run
         folder = RunFolder.create(run.out, recipe, name, **facts)
-        show.note(f"{engine.description}; run folder {folder.path}")
         driver = Driver(engine, recipe, folder, show, run.checkpoint_seconds)
         return driver.run(), folder
     folder = RunFolder(run.resume)
@@ -97,12 +96,10 @@ def drive(
     finished = folder.summary()
     if finished is not None:
         return finished, folder
-    engine = make_engine()
-    driver = Driver(engine, recipe, folder, show, run.checkpoint_seconds)
+    driver = Driver(make_engine(), recipe, folder, show, run.checkpoint_seconds)
     if folder.last.exists():
         driver.resume()
-    show.note(f"{engine.description}; run folder {folder.path}, {driver.place()}")
-    return driver.run(), folder
+    return driver.run(f", {driver.place()}"), folder
 
 
 # --------------------------------------------------------------------------------- command line
@@ -133,7 +130,7 @@ def parse(argv: Sequence[str], prog: str, form: type[Run]) -> tuple[Recipe, Run]
         "Flags",
         [
             ("what", tyro.conf.OmitArgPrefixes[Recipe]),
-            ("how", tyro.conf.OmitArgPrefixes[form]),
+            ("how", tyro.conf.OmitArgPrefixes[form]),  # type: ignore[valid-type, misc]
             ("recipe", Annotated[str | None, tyro.conf.arg(help="the recipe to start from")]),
         ],
     )

@@ -1,0 +1,34 @@
+"""The peak memory of a training process: npmlp.train beside reference_torch.train, an epoch each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+RESULT = Path(__file__).parent / "results" / "memory.json"
+
+
+def peak_mib(module: str) -> float:
+    """The largest resident memory of `python -m module` over one epoch of vanilla, in MiB."""
+    with tempfile.TemporaryDirectory() as folder:
+        flags = ["--arch", "vanilla", "--epochs", "1", "--out", f"{folder}/run"]
+        process = subprocess.Popen([sys.executable, "-m", module, *flags])
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit(f"{module} ended with status {status}")
+        return usage.ru_maxrss / 1024  # Linux counts in KiB
+
+
+def main() -> None:
+    peaks = {name: peak_mib(name) for name in ("npmlp.train", "reference_torch.train")}
+    RESULT.write_text(json.dumps({"benchmark": "peak memory in MiB", **peaks}, indent=2) + "\n")
+    for name, peak in peaks.items():
+        print(f"{name:22} {peak:7.0f} MiB at its peak")
+
+
+if __name__ == "__main__":
+    main()

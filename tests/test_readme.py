@@ -1,0 +1,103 @@
+"""The README's commands and code run as they stand there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+# What installs, or is the suite itself, is checked by hand in a clean clone, and by .ci/run.
+NOT_HERE = ("make ", "python3 -m venv", ".venv/bin/python -m pip", ".venv/bin/python -m pytest")
+SHORT = " --limit 500 --epochs 1"  # of the trainings, enough to see that the line is right
+
+MY_MODULE = """
+import torch
+from npmlp import nn
+
+class MyLayer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(784, 3)
+    def forward(self, x):
+        return self.fc(x).tanh()
+
+class TorchLayer(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(784, 3)
+    def forward(self, x):
+        return self.fc(x).tanh()
+"""
+
+
+def commands() -> list[str]:
+    """The indented lines of the README that are commands."""
+    lines = re.findall(r"^    (\S.*)$", README, flags=re.MULTILINE)
+    return [re.sub(r"\s+#.*", "", line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a reader would stand: with a trained network, a module and a picture of their own."""
+    from PIL import Image
+
+    place = tmp_path_factory.mktemp("reader")
+    flags = shlex.split(f"--arch vanilla --out runs/vanilla{SHORT}")
+    subprocess.run(
+        [sys.executable, "-m", "npmlp.train", *flags], cwd=place, check=True, capture_output=True
+    )
+    (place / "my_module.py").write_text(MY_MODULE)
+    Image.new("L", (60, 80), 255).save(place / "picture.png")
+    return place
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(commands()) > 10
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if not c.startswith(NOT_HERE)])
+def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
+    line = command.removeprefix(".venv/bin/")
+    program, *args = shlex.split(line)
+    if "train" in line and "--arch" in line:
+        args += shlex.split(SHORT)
+    python = [sys.executable] if program == "python" else [sys.executable, "-m", program]
+    done = subprocess.run([*python, *args], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize(
+    "target", sorted(set(re.findall(r"^    make (\S+)", README, re.MULTILINE)))
+)
+def test_a_make_target_of_the_readme_exists(target: str) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed here; the README gives Windows other lines")
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_console_command_is_installed_under_its_name() -> None:
+    from importlib.metadata import entry_points
+
+    (script,) = entry_points(group="console_scripts", name="npmlp")
+    assert script.value == "npmlp.__main__:main"
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL))
+def test_the_code_of_the_readme_runs(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(code, "README.md", "exec"), {})
+    assert float(capsys.readouterr().out) < 0.2  # the loss of the little example
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)]+)\)", README))
+def test_what_the_readme_links_to_is_there(link: str) -> None:
+    assert (ROOT / link).exists()
