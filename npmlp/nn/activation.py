@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from npmlp import functions
 from npmlp.nn import functional as F
 from npmlp.nn.module import Module
 from npmlp.tensor import Tensor
@@ -75,14 +74,14 @@ class Sigmoid(Module):
     """1 / (1 + e^-x)"""
 
     def forward(self, input: Tensor) -> Tensor:
-        return functions.sigmoid(input)
+        return F.sigmoid(input)
 
 
 class Tanh(Module):
     """The hyperbolic tangent."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return functions.tanh(input)
+        return F.tanh(input)
 
 
 class Softmax(Module):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from npmlp import functions
 from npmlp.nn.arguments import ArgumentError
+from npmlp.nn.functional.arguments import check_tensor
 from npmlp.nn.module import Module
 from npmlp.ops.common import normalize_dim
 from npmlp.tensor import Tensor
@@ -20,6 +21,7 @@ class Flatten(Module):
         self.end_dim = end_dim
 
     def forward(self, input: Tensor) -> Tensor:
+        check_tensor("Flatten", "input", input)
         return functions.flatten(input, self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
@@ -40,6 +42,7 @@ class Unflatten(Module):
         self.unflattened_size = unflattened_size
 
     def forward(self, input: Tensor) -> Tensor:
+        check_tensor("Unflatten", "input", input)
         shape = tuple(input.shape)
         d = normalize_dim("Unflatten", self.dim, len(shape))
         return functions.reshape(input, (*shape[:d], *self.unflattened_size, *shape[d + 1 :]))

@@ -15,6 +15,7 @@ from npmlp.errors import ShapeError
 from npmlp.nn import functional as F
 from npmlp.nn import init
 from npmlp.nn.arguments import checked_size, new_parameter
+from npmlp.nn.functional.arguments import check_tensor
 from npmlp.nn.module import Module
 from npmlp.nn.parameter import Parameter
 from npmlp.nn.state import Report
@@ -106,6 +107,7 @@ class _BatchNorm(Module):
             init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
+        check_tensor(type(self).__name__, "input", input)
         if input.ndim not in self._shapes:
             expected = " or ".join(f"{n}D {shape}" for n, shape in self._shapes.items())
             raise ShapeError(
