@@ -18,13 +18,12 @@ _FIXED = {
     "gather": "Index",
     "conv2d": "Convolution",
     "batch_norm": "NativeBatchNorm",
+    "batch_norm_inference": "NativeBatchNorm",
     "layer_norm": "NativeLayerNorm",
     "max_pool2d": "MaxPool2DWithIndices",
     "avg_pool2d": "AvgPool2D",
-    "adaptive_avg_pool2d": "AdaptiveAvgPool2D",
     "dropout": "Mul",
     "bce_with_logits": "BinaryCrossEntropyWithLogits",
-    "binary_cross_entropy_with_logits": "BinaryCrossEntropyWithLogits",
 }
 
 
@@ -78,8 +77,17 @@ def _slice(node: Node) -> str:
     return f"{name}Backward0"
 
 
-def _nll(node: Node) -> str:
-    return "NllLossBackward0" if len(node.shapes[0]) <= 2 else "NllLoss2DBackward0"
+def _cross_entropy(node: Node) -> str:
+    return "AddBackward0" if node.attrs["label_smoothing"] else "NllLossBackward0"
+
+
+def _by_reduction(**names: str) -> Callable[[Node], str]:
+    return lambda node: names[node.attrs["reduction"]]
+
+
+def _pad(node: Node) -> str:
+    kind = {"constant": "ConstantPadNd", "reflect": "ReflectionPad2D"}
+    return kind.get(node.attrs["mode"], "ReplicationPad2D") + "Backward0"
 
 
 _BY_CASE: dict[str, Callable[[Node], str]] = {
@@ -96,8 +104,15 @@ _BY_CASE: dict[str, Callable[[Node], str]] = {
     "pow": _pow,
     "clamp": lambda node: "ClampBackward1",
     "slice": _slice,
-    "cross_entropy": _nll,
-    "nll_loss": _nll,
+    "adaptive_avg_pool2d": lambda node: (
+        "MeanBackward1" if node.attrs["output_size"] == (1, 1) else "AdaptiveAvgPool2DBackward0"
+    ),
+    "pad2d": _pad,
+    "cross_entropy": _cross_entropy,
+    "cross_entropy_soft": _by_reduction(
+        mean="DivBackward1", sum="NegBackward0", none="NegBackward0"
+    ),
+    "l1_loss": _by_reduction(mean="MeanBackward0", sum="SumBackward0", none="AbsBackward0"),
 }
 
 

@@ -125,14 +125,33 @@ NAMED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("expression", NAMED)
+NAMED_LAYERS = [
+    "n.Linear(4, 2)(x)", "n.Linear(4, 2, bias=False)(x)", "n.ReLU()(x)", "n.LeakyReLU()(x)",
+    "n.GELU()(x)", "n.SiLU()(x)", "n.Sigmoid()(x)", "n.Tanh()(x)", "n.Softmax(1)(x)",
+    "n.LogSoftmax(1)(x)", "n.BatchNorm1d(4)(x)", "n.BatchNorm1d(4).eval()(x)", "n.LayerNorm(4)(x)",
+    "n.Dropout()(x)", "n.Flatten(0)(x)", "n.Conv2d(1, 2, 2)(i)",
+    "n.MaxPool2d(2)(i)", "n.AvgPool2d(2)(i)", "n.AdaptiveAvgPool2d(2)(i)",
+    "n.AdaptiveAvgPool2d(1)(i)",
+    "n.functional.pad(x, (1, 1))", "n.functional.pad(i, (1, 1, 1, 1), mode='reflect')",
+    "n.functional.pad(i, (1, 1, 1, 1), mode='replicate')", "n.CrossEntropyLoss()(x, c)",
+    "n.CrossEntropyLoss(reduction='sum')(x, c)", "n.CrossEntropyLoss(label_smoothing=0.1)(x, c)",
+    "n.CrossEntropyLoss()(x, y.detach())", "n.CrossEntropyLoss(reduction='sum')(x, y.detach())",
+    "n.NLLLoss()(x, c)", "n.MSELoss()(x, y)", "n.MSELoss(reduction='none')(x, y)",
+    "n.L1Loss()(x, y)", "n.L1Loss(reduction='sum')(x, y)", "n.L1Loss(reduction='none')(x, y)",
+    "n.BCEWithLogitsLoss()(x, y.detach())",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", NAMED + NAMED_LAYERS)
 def test_grad_fn_has_the_name_that_pytorch_gives_it(expression: str) -> None:
     rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((2, 3, 4))
+    data = {"x": rng.random((3, 4)), "y": rng.random((3, 4)), "i": rng.random((2, 1, 4, 4))}
     names = []
     for m in (npmlp, torch):
-        leaves = {n: m.from_numpy(a.copy()).requires_grad_() for n, a in (("x", x), ("y", y))}
+        kind = m.float32 if "n." in expression else m.float64
+        values = {k: m.from_numpy(a).to(kind).requires_grad_() for k, a in data.items()}
         if "double" in expression:
-            leaves["x"] = leaves["x"].float().detach().requires_grad_()
-        names.append(eval(expression, {"m": m, **leaves}).grad_fn.name())
+            values["x"] = values["x"].float().detach().requires_grad_()
+        values |= {"m": m, "n": m.nn, "c": m.tensor([0, 3, 1])}
+        names.append(eval(expression, values).grad_fn.name())
     assert names[0] == names[1]
