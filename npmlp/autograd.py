@@ -285,12 +285,16 @@ def apply(spec: OpSpec, *inputs: Any, **attrs: Any) -> Any:
     outs = run_forward(spec, layout, kernel, arrays, attrs)
 
     source = next(t for t in inputs if t is not None)
-    storage = source._storage if spec.view else Storage()
-    results = tuple([source._wrap(out, storage) for out in outs[: layout.n_outputs]])
+    results = tuple(
+        [
+            source._wrap(out, source._storage if spec.view else Storage())
+            for out in outs[: layout.n_outputs]
+        ]
+    )
     results[0]._view = spec.view
     if recorded:
         results[0]._attach(
-            _write_node(spec, layout, kernel, inputs, arrays, outs, needs, attrs, storage)
+            _write_node(spec, layout, kernel, inputs, arrays, outs, needs, attrs, results)
         )
     return results[0] if layout.n_outputs == 1 else results
 
@@ -323,7 +327,7 @@ def _write_node(
     outs: tuple[Array, ...],
     needs: tuple[bool, ...],
     attrs: Attrs,
-    storage: Storage,
+    results: Sequence[Any],
 ) -> Node:
     node = Node()
     node.spec, node.layout, node.kernel, node.attrs, node.needs = spec, layout, kernel, attrs, needs
@@ -338,8 +342,11 @@ def _write_node(
         for i in layout.keep_inputs
         if inputs[i] is not None
     ]
-    if any(i < layout.n_outputs for i in layout.keep_outs):
-        node.guards.append((storage, storage.version, "its output"))
+    node.guards += [
+        (results[i]._storage, results[i]._storage.version, "its output")
+        for i in layout.keep_outs
+        if i < layout.n_outputs
+    ]
     edges: list[Any] = []
     for t, needed in zip(inputs, needs, strict=True):
         edges.append(None if not needed else t if t._node is None else t._node)

@@ -15,6 +15,7 @@ from beside_torch import assert_same, assert_same_gradients, both, numbers
 import npmlp
 from npmlp import autograd
 from npmlp.errors import DTypeError, GraphError, OutsideSubsetError, ShapeError
+from npmlp.ops import norm
 
 LIBRARIES = (npmlp, torch)
 
@@ -539,3 +540,14 @@ def test_reading_only_changes_nothing() -> None:
         read(y)
     y.sum().backward()
     assert np.array_equal(x.grad.numpy(), y.detach().numpy())
+
+
+def test_of_several_outputs_only_the_one_that_was_changed_is_refused() -> None:
+    x = npmlp.from_numpy(np.random.default_rng(0).standard_normal((4, 3))).requires_grad_()
+    out, mean, _ = autograd.apply(norm.BATCH_NORM, x, None, None, eps=1e-5)
+    out.relu_()  # BatchNorm keeps the mean, and not its output
+    out.sum().backward()
+    out, mean, _ = autograd.apply(norm.BATCH_NORM, x, None, None, eps=1e-5)
+    mean.add_(1)
+    with pytest.raises(GraphError, match="its output of batch_norm was changed in place"):
+        out.sum().backward()
