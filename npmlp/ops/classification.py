@@ -89,10 +89,11 @@ def check_weight(op: str, weight: Any, classes: int) -> None:
 def nll_loss_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
     dtype = check_classes("nll_loss", shapes, dtypes)
     loss = ArraySpec(reduced_shape(shapes[1], attrs["reduction"]), dtype)
-    keep = (0, 1, 2) if shapes[2] is not None else (0, 1)
+    keep = (1, 2) if shapes[2] is not None else (1,)
     return Layout(
         outs=(loss, ArraySpec((), dtype)),
         keep_inputs=keep if needs[0] else (),
+        keep_shapes=(0,) if needs[0] else (),
         keep_outs=(1,) if needs[0] else (),
     )
 

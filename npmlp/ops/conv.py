@@ -27,7 +27,7 @@ from npmlp.ops.spec import (
     Sample,
     Shapes,
 )
-from npmlp.ops.window import Pair, check_window, inside, out_sizes, pad_for, windows
+from npmlp.ops.window import Pair, check_window, inside, out_sizes, pad_for, reached, windows
 
 
 def conv2d_forward(
@@ -64,28 +64,28 @@ def conv2d_backward(
     """Each product weight · x of the forward sends dout · weight to its x and dout · x to its
     weight; dbias sums dout over images and positions.
     """
-    dx = dweight = dbias = None
-    if needs[2]:
-        dbias = dout.sum(axis=(0, 2, 3))
-    if not needs[0] and not needs[1]:
-        return dx, dweight, dbias
     x, weight, _ = inputs
-    K, C, *kernel = weight.shape
-    padded = pad_for(x, kernel, stride, padding, dilation, dout.shape[2:], 0)
-    view = windows(padded, kernel, stride, dilation)
-    dpadded = np.zeros_like(padded) if needs[0] else padded
-    dview = windows(dpadded, kernel, stride, dilation)
-    dweight = np.empty_like(weight) if needs[1] else None
-    for k, c in _groups(K, C, groups):
-        if needs[0]:  # (N, K, OH, OW) times (K, C, kh, kw), summed over K: (N, OH, OW, C, kh, kw)
+    dx = dweight = None
+    dbias = dout.sum(axis=(0, 2, 3)) if needs[2] else None
+    if needs[0]:
+        K, C, *kernel = weight.shape
+        reach = reached(x.shape, kernel, stride, padding, dilation, dout.shape[2:])
+        dpadded = np.zeros(reach, dout.dtype)
+        view = windows(dpadded, kernel, stride, dilation)
+        for k, c in _groups(K, C, groups):
+            # (N, K, OH, OW) times (K, C, kh, kw), summed over K: (N, OH, OW, C, kh, kw)
             products = np.tensordot(dout[:, k], weight[k], axes=(1, 0)).transpose(0, 3, 1, 2, 4, 5)
             for i in range(kernel[0]):
                 for j in range(kernel[1]):  # windows overlap, but their entries (i, j) do not
-                    dview[:, c, :, :, i, j] += products[..., i, j]
-        if dweight is not None:  # summed over N, OH, OW: (K, C, kh, kw)
-            dweight[k] = np.tensordot(dout[:, k], view[:, c], axes=((0, 2, 3), (0, 2, 3)))
-    if needs[0]:
+                    view[:, c, :, :, i, j] += products[..., i, j]
         dx = inside(dpadded, x.shape, padding)
+    if needs[1]:
+        K, C, *kernel = weight.shape
+        padded = pad_for(x, kernel, stride, padding, dilation, dout.shape[2:], 0)
+        view = windows(padded, kernel, stride, dilation)
+        dweight = np.empty(weight.shape, dout.dtype)
+        for k, c in _groups(K, C, groups):  # summed over N, OH, OW: (K, C, kh, kw)
+            dweight[k] = np.tensordot(dout[:, k], view[:, c], axes=((0, 2, 3), (0, 2, 3)))
     return dx, dweight, dbias
 
 
@@ -126,7 +126,8 @@ def conv2d_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) ->
     forward, backward = conv2d_scratch(shapes, dtypes, attrs, needs)
     return Layout(
         outs=(ArraySpec((x[0], K, *out), dtype),),
-        keep_inputs=(0, 1) if needs[0] or needs[1] else (),
+        keep_inputs=(0,) * needs[1] + (1,) * needs[0],
+        keep_shapes=(0,) * needs[0] + (1,) * needs[1],
         scratch=tuple(ArraySpec(*s) for s in forward),
         backward_scratch=tuple(ArraySpec(*s) for s in backward),
     )

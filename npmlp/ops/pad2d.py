@@ -110,7 +110,7 @@ def pad2d_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> 
                 f"{mode!r}; the input has shape {tuple(x)}"
             )
     return Layout(
-        outs=(ArraySpec((*x[:-2], *sizes), dtypes[0]),), keep_inputs=(0,) if any(needs) else ()
+        outs=(ArraySpec((*x[:-2], *sizes), dtypes[0]),), keep_shapes=(0,) if any(needs) else ()
     )
 
 

@@ -26,7 +26,7 @@ from npmlp.ops.spec import (
     Sample,
     Shapes,
 )
-from npmlp.ops.window import Pair, check_window, inside, out_sizes, pad_for, windows
+from npmlp.ops.window import Pair, check_window, inside, out_sizes, pad_for, reached, windows
 
 # ------------------------------------------------------------------------------------------- max
 
@@ -101,7 +101,7 @@ def max_pool2d_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs
     return Layout(
         outs=(ArraySpec(shape, dtypes[0]), ArraySpec(shape, np.dtype(np.int64))),
         n_outputs=2,
-        keep_inputs=(0,) if recorded else (),
+        keep_shapes=(0,) if recorded else (),
         keep_outs=(1,) if recorded else (),
     )
 
@@ -235,7 +235,7 @@ def avg_pool2d_backward(
     out = dout.shape[2:]
     geometry = (kernel_size, stride, padding, count_include_pad, divisor_override)
     share = dout / divisors(x.shape, out, *geometry).astype(dout.dtype)
-    dpadded = np.zeros_like(pad_for(x, kernel_size, stride, padding, (1, 1), out, 0))
+    dpadded = np.zeros(reached(x.shape, kernel_size, stride, padding, (1, 1), out), dout.dtype)
     view = windows(dpadded, kernel_size, stride, (1, 1))
     for i in range(kernel_size[0]):
         for j in range(kernel_size[1]):  # windows overlap, but their entries (i, j) do not
@@ -247,7 +247,7 @@ def avg_pool2d_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs
     if attrs["divisor_override"] == 0:
         raise ShapeError("avg_pool2d: divisor_override is 0, expected another number or None")
     shape = check_pool("avg_pool2d", shapes, dtypes, attrs)
-    return Layout(outs=(ArraySpec(shape, dtypes[0]),), keep_inputs=(0,) if any(needs) else ())
+    return Layout(outs=(ArraySpec(shape, dtypes[0]),), keep_shapes=(0,) if any(needs) else ())
 
 
 AVG_POOL2D = OpSpec(
@@ -314,7 +314,7 @@ def adaptive_avg_pool2d_layout(
     if min(attrs["output_size"]) < 0:
         raise ShapeError(f"{op}: output_size is {attrs['output_size']}, expected 0 or more")
     out = ArraySpec((*x[:2], *attrs["output_size"]), check_float(op, dtypes))
-    return Layout(outs=(out,), keep_inputs=(0,) if any(needs) else ())
+    return Layout(outs=(out,), keep_shapes=(0,) if any(needs) else ())
 
 
 ADAPTIVE_AVG_POOL2D = OpSpec(

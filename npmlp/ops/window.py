@@ -66,18 +66,23 @@ def out_sizes(
     return oh, ow
 
 
+def reached(
+    shape: Any, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, out: Pair
+) -> tuple[int, ...]:
+    """The shape of x with `padding` around it, and with what windows reach over at the end."""
+    geometry = zip(shape[2:], kernel_size, stride, padding, dilation, out, strict=True)
+    ends = [max(n + 2 * p, (o - 1) * s + d * (k - 1) + 1) for n, k, s, p, d, o in geometry]
+    return (*shape[:2], *ends)
+
+
 def pad_for(
     x: Array, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, out: Pair, value: Any
 ) -> Array:
-    """x with `padding` around it, and with what windows that stick out at the end reach over."""
-    ends = []
-    for size, k, s, p, d, o in zip(
-        x.shape[2:], kernel_size, stride, padding, dilation, out, strict=True
-    ):
-        ends.append(max(size + 2 * p, (o - 1) * s + d * (k - 1) + 1))
-    if tuple(ends) == x.shape[2:]:
+    """x, or where windows see more than x, `value` with x in it."""
+    shape = reached(x.shape, kernel_size, stride, padding, dilation, out)
+    if shape == x.shape:
         return x
-    padded = np.full((*x.shape[:2], *ends), value, x.dtype)
+    padded = np.full(shape, value, x.dtype)
     inside(padded, x.shape, padding)[...] = x
     return padded
 
