@@ -1,4 +1,4 @@
-"""The peak memory of a training process: npmlp.train beside reference_torch.train, an epoch each."""
+"""The peak memory of a training process: an epoch of npmlp.train and of reference_torch.train."""
 
 from __future__ import annotations
 

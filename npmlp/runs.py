@@ -23,6 +23,16 @@ from npmlp.errors import RunError
 from npmlp.files import write_atomically
 from npmlp.recipes import Recipe
 
+# what TensorBoard shows, and under which name
+_TAGS = {
+    "train_loss": "loss/train",
+    "val_loss": "loss/validation",
+    "train_accuracy": "accuracy/train",
+    "val_accuracy": "accuracy/validation",
+    "test_accuracy": "accuracy/test",
+    "lr": "lr",
+}
+
 
 class RunFolder:
     """The files of one run.
@@ -35,7 +45,7 @@ class RunFolder:
         self.last = self.path / "checkpoints" / "last.safetensors"
         self.best = self.path / "checkpoints" / "best.safetensors"
         self.curves = self.path / "curves.png"
-        self._writer: Any = None
+        self._scalars: _Scalars | None = None
 
     @classmethod
     def create(
@@ -115,7 +125,7 @@ class RunFolder:
         """
         for old in (self.path / "tensorboard").glob("events.*"):
             old.unlink()
-        self._writer = _summary_writer(self.path / "tensorboard")
+        self._scalars = _scalars(self.path / "tensorboard")
         write_atomically(
             self.path / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in history)
         )
@@ -129,26 +139,15 @@ class RunFolder:
         self._to_tensorboard(row)
 
     def _to_tensorboard(self, row: dict[str, Any]) -> None:
-        if self._writer is None:
-            return
-        names = {
-            "train_loss": "loss/train",
-            "val_loss": "loss/validation",
-            "train_accuracy": "accuracy/train",
-            "val_accuracy": "accuracy/validation",
-            "test_accuracy": "accuracy/test",
-            "lr": "lr",
-        }
-        for field, tag in names.items():
-            if field in row:
-                self._writer.add_scalar(tag, row[field], row["epoch"])
-        self._writer.flush()
+        if self._scalars is not None:
+            values = {tag: row[field] for field, tag in _TAGS.items() if field in row}
+            self._scalars.add(row["epoch"], values)
 
     def close_logs(self) -> None:
         """Finish writing tensorboard/."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._scalars is not None:
+            self._scalars.writer.close()
+            self._scalars = None
 
     def finish(self, summary: dict[str, Any], history: list[dict[str, Any]]) -> None:
         """Write the pictures, then summary.json, which says that the run is finished."""
@@ -172,9 +171,26 @@ def _versions(engine: str) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in packages[engine]}
 
 
-def _summary_writer(path: Path) -> Any:
+class _Scalars:
+    """Scalars for TensorBoard, by TensorBoard's own writer."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self.event, self.summary = event_pb2.Event, summary_pb2.Summary
+        self.writer = EventFileWriter(str(folder))
+
+    def add(self, epoch: int, values: dict[str, float]) -> None:
+        summary = self.summary(
+            value=[self.summary.Value(tag=tag, simple_value=v) for tag, v in values.items()]
+        )
+        self.writer.add_event(self.event(wall_time=time.time(), step=epoch, summary=summary))
+        self.writer.flush()
+
+
+def _scalars(folder: Path) -> _Scalars | None:
     try:
-        from tensorboardX import SummaryWriter
+        return _Scalars(folder)
     except ImportError:
-        return None  # pictures and numbers are in the folder all the same
-    return SummaryWriter(str(path))
+        return None  # without TensorBoard, numbers and pictures are in the folder all the same
