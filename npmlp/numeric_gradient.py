@@ -43,6 +43,7 @@ class Check:
     output: tuple[int, ...] | None
     analytic: float
     numeric: float
+    largest: float  # of all derivatives compared; 0 proves little
 
     @property
     def ok(self) -> bool:
@@ -209,6 +210,9 @@ def check_gradients(
                 output=_locate(int(where), outputs) if whole and excess.size else None,
                 analytic=float(ours[where, which]) if excess.size else 0.0,
                 numeric=float(theirs[where, which]) if excess.size else 0.0,
+                largest=float(max(np.abs(ours).max(), np.abs(theirs).max()))
+                if excess.size
+                else 0.0,
             )
         )
     return checks
