@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from npmlp.kernels.matmul import add_blocked_transposed_each, blocked_each, contiguous
+from npmlp.kernels.matmul import (
+    add_blocked_transposed_each,
+    blocked_each,
+    contiguous,
+    memory,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]
@@ -38,12 +43,14 @@ def conv2d_forward(
     N, channels, OH, OW = outs[0].shape
     out = outs[0].reshape(N, channels, OH * OW)
     geometry = (*weight.shape[2:], OH, OW, *stride, *padding, *dilation)
-    C, K = weight.shape[1], channels // groups
+    C, K, R = weight.shape[1], channels // groups, columns.shape[1]
     for n in range(0, N, columns.shape[0]):
         part = columns[: N - n]
         for g in range(groups):
             im2col(x[n:], g * C, geometry, lines, part)
-            blocked_each(w[g], part, bias[g * K : g * K + K], out[n:], 0, g * K)
+            rows = (g * K, g * K + K)
+            b = bias[rows[0] : rows[1]]
+            blocked_each(*memory(w[g]), part, (0, R), b, out[n:], rows)
 
 
 def conv2d_backward(
@@ -75,7 +82,9 @@ def conv2d_backward(
         for n in range(0, N, columns.shape[0]):
             part = columns[: N - n]
             for g in range(groups):
-                blocked_each(w[g].T, d[n : n + len(part)], columns[0, 0, :0], part, g * K, 0)
+                source, rows = d[n : n + len(part)], (g * K, g * K + K)
+                none = columns[0, 0, :0]
+                blocked_each(*memory(w[g].T), source, rows, none, part, (0, part.shape[1]))
                 add_col2im(part, g * C, geometry, lines, dx[n:])
     if dweight is not None:
         columns, lines, partial = scratch

@@ -62,22 +62,27 @@ def right_order(a: Array, b: Array, out: Array) -> None:
 
 
 @njit(cache=True, fastmath={"contract"})
-def _add_product(a: Array, b: Array, out: Array) -> None:
+def _add_product(a: Array, down: int, along: int, b: Array, out: Array) -> None:
     """out += a b, for a b small enough to stay in the second-level cache.
+
+    `a` comes as memory, with a[i, k] at i · down + k · along: so the same compiled code reads a
+    matrix and its transpose.
 
     Loops count from 0 on whole arrays: then the compiler sees that no index is negative and checks
     once, outside of the loops, that the arrays do not overlap. With offsets it is half as fast.
     """
-    N, K = a.shape
-    M = b.shape[1]
+    N, M = out.shape
+    K = b.shape[0]
     for i in range(0, N - N % 4, 4):
         c0, c1, c2, c3 = out[i], out[i + 1], out[i + 2], out[i + 3]
         for k in range(0, K - K % 4, 4):
             b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-            a00, a01, a02, a03 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
-            a10, a11, a12, a13 = a[i + 1, k], a[i + 1, k + 1], a[i + 1, k + 2], a[i + 1, k + 3]
-            a20, a21, a22, a23 = a[i + 2, k], a[i + 2, k + 1], a[i + 2, k + 2], a[i + 2, k + 3]
-            a30, a31, a32, a33 = a[i + 3, k], a[i + 3, k + 1], a[i + 3, k + 2], a[i + 3, k + 3]
+            p = i * down + k * along
+            q, r, t = p + down, p + 2 * down, p + 3 * down
+            a00, a01, a02, a03 = a[p], a[p + along], a[p + 2 * along], a[p + 3 * along]
+            a10, a11, a12, a13 = a[q], a[q + along], a[q + 2 * along], a[q + 3 * along]
+            a20, a21, a22, a23 = a[r], a[r + along], a[r + 2 * along], a[r + 3 * along]
+            a30, a31, a32, a33 = a[t], a[t + along], a[t + 2 * along], a[t + 3 * along]
             for j in range(M):
                 x0, x1, x2, x3 = b0[j], b1[j], b2[j], b3[j]
                 c0[j] = c0[j] + a00 * x0 + a01 * x1 + a02 * x2 + a03 * x3
@@ -86,7 +91,8 @@ def _add_product(a: Array, b: Array, out: Array) -> None:
                 c3[j] = c3[j] + a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3
         for k in range(K - K % 4, K):  # the last one to three steps
             b0 = b[k]
-            a00, a10, a20, a30 = a[i, k], a[i + 1, k], a[i + 2, k], a[i + 3, k]
+            p = i * down + k * along
+            a00, a10, a20, a30 = a[p], a[p + down], a[p + 2 * down], a[p + 3 * down]
             for j in range(M):
                 x0 = b0[j]
                 c0[j] += a00 * x0
@@ -97,12 +103,13 @@ def _add_product(a: Array, b: Array, out: Array) -> None:
         c0 = out[i]
         for k in range(0, K - K % 4, 4):
             b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-            a00, a01, a02, a03 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
+            p = i * down + k * along
+            a00, a01, a02, a03 = a[p], a[p + along], a[p + 2 * along], a[p + 3 * along]
             for j in range(M):
                 c0[j] = c0[j] + a00 * b0[j] + a01 * b1[j] + a02 * b2[j] + a03 * b3[j]
         for k in range(K - K % 4, K):
             b0 = b[k]
-            a00 = a[i, k]
+            a00 = a[i * down + k * along]
             for j in range(M):
                 c0[j] += a00 * b0[j]
 
@@ -111,20 +118,22 @@ _K_BLOCK = 128  # rows of b that are used by all rows of a before the next ones:
 
 
 @njit(cache=True, fastmath={"contract"})
-def blocked(a: Array, b: Array, bias: Array, out: Array, first: int, last: int) -> None:
+def blocked(
+    a: Array, down: int, along: int, b: Array, bias: Array, out: Array, first: int, last: int
+) -> None:
     """out[first:last] = a[first:last] b + bias. An empty `bias` is none.
 
-    `a` may have any strides (dweight reads a transposed dout); b's rows are contiguous. What is
-    still missing: with M a multiple of 1024 the eight rows in use fall into one set of the cache
-    and push each other out (half speed); packing b into panels would cure it.
+    `a` as memory with its two steps, b and out with contiguous rows. What is still missing: with M
+    a multiple of 1024 the eight rows in use fall into one set of the first-level cache and push
+    each other out (half speed); packing b into panels would cure it.
     """
-    K = a.shape[1]
-    M = b.shape[1]
+    K, M = b.shape
     for i in range(first, last):
         for j in range(M):
             out[i, j] = bias[j] if bias.size else out.dtype.type(0)
     for k in range(0, K, _K_BLOCK):
-        _add_product(a[first:last, k : k + _K_BLOCK], b[k : k + _K_BLOCK], out[first:last])
+        part = a[first * down + k * along :]
+        _add_product(part, down, along, b[k : k + _K_BLOCK], out[first:last])
 
 
 # -------------------------------------------- rung 3, its twin: when b is stored transposed
@@ -199,21 +208,27 @@ def blocked_transposed(a: Array, bt: Array, bias: Array, out: Array, first: int,
 
 @njit(cache=True)
 def blocked_each(
-    a: Array, b: Array, bias: Array, out: Array, first_of_b: int, first_of_out: int
+    a: Array,
+    down: int,
+    along: int,
+    b: Array,
+    rows_of_b: tuple[int, int],
+    bias: Array,
+    out: Array,
+    rows_of_out: tuple[int, int],
 ) -> None:
-    """A product per n: `N` rows of out[n] = a (N, K) times `K` rows of b[n], + bias (N,). Both
-    runs of rows begin where the last two arguments say. An empty `bias` is none.
+    """For every n: some rows of out[n] = a times some rows of b[n], + bias, which here belongs to
+    the rows. Rows from the first of a pair up to its second. An empty `bias` is none.
     """
-    N, K = a.shape
     for n in range(b.shape[0]):
-        source = b[n][first_of_b : first_of_b + K]
-        result = out[n][first_of_out : first_of_out + N]
-        for i in range(N):
+        source = b[n][rows_of_b[0] : rows_of_b[1]]
+        result = out[n][rows_of_out[0] : rows_of_out[1]]
+        for i in range(result.shape[0]):
             start = bias[i] if bias.size else out.dtype.type(0)
             for j in range(result.shape[1]):
                 result[i, j] = start
-        for k in range(0, K, _K_BLOCK):
-            _add_product(a[:, k : k + _K_BLOCK], source[k : k + _K_BLOCK], result)
+        for k in range(0, source.shape[0], _K_BLOCK):
+            _add_product(a[k * along :], down, along, source[k : k + _K_BLOCK], result)
 
 
 @njit(cache=True)
@@ -237,11 +252,20 @@ def add_blocked_transposed_each(
 
 
 @njit(cache=True, parallel=True)
-def blocked_threads(a: Array, b: Array, bias: Array, out: Array, chunk: int, chunks: int) -> None:
+def blocked_threads(
+    a: Array,
+    down: int,
+    along: int,
+    b: Array,
+    bias: Array,
+    out: Array,
+    chunk: int,
+    chunks: int,
+) -> None:
     """`blocked`, with rows [t·chunk, (t+1)·chunk) to thread t; the last takes what remains."""
     for t in prange(chunks):
         last = out.shape[0] if t == chunks - 1 else (t + 1) * chunk
-        blocked(a, b, bias, out, t * chunk, last)
+        blocked(a, down, along, b, bias, out, t * chunk, last)
 
 
 @njit(cache=True, parallel=True)
@@ -260,18 +284,28 @@ _NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 _THREADS_FROM = 1 << 20  # multiplications; below, waking a second thread costs what it saves
 
 
+def memory(a: Array) -> tuple[Array, int, int]:
+    """A matrix as its memory, and the steps from a row and from a column to the next."""
+    if a.flags.c_contiguous:
+        return a.reshape(-1), a.shape[1], 1
+    if a.flags.f_contiguous:
+        return a.T.reshape(-1), 1, a.shape[0]
+    return np.ascontiguousarray(a).reshape(-1), a.shape[1], 1
+
+
 def multiply(a: Array, b: Array, out: Array, bias: Array | None = None) -> None:
-    """out = a b + bias, on as many threads as it is worth. `a` of any strides, b contiguous."""
+    """out = a b + bias, on as many threads as it is worth. b contiguous; `a` may be a transpose."""
     if bias is None:
         bias = _NO_BIAS[out.dtype]
     n, m = out.shape
-    if n * m * a.shape[1] >= _THREADS_FROM and (chunks := threads.enter(n)):
+    flat, down, along = memory(a)
+    if n * m * b.shape[0] >= _THREADS_FROM and (chunks := threads.enter(n)):
         try:
-            blocked_threads(a, b, bias, out, *chunks)
+            blocked_threads(flat, down, along, b, bias, out, *chunks)
         finally:
             threads.leave()
     else:
-        blocked(a, b, bias, out, 0, n)
+        blocked(flat, down, along, b, bias, out, 0, n)
 
 
 def multiply_transposed(a: Array, bt: Array, out: Array, bias: Array | None = None) -> None:

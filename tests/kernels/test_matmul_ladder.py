@@ -127,9 +127,12 @@ def test_a_run_of_rows_is_computed_and_no_other_row_is_touched():
     a, b = rng.standard_normal((23, 9)), rng.standard_normal((9, 11))
     for first, last in [(0, 23), (4, 12), (4, 11), (8, 10), (20, 23), (4, 4)]:
         out = np.empty((23, 11))
-        for compute, right in ((matmul.blocked, b), (matmul.blocked_transposed, b.T.copy())):
+        for transposed in (False, True):
             out.fill(np.nan)
-            compute(a, right, np.empty(0), out, first, last)
+            if transposed:
+                matmul.blocked_transposed(a, b.T.copy(), np.empty(0), out, first, last)
+            else:
+                matmul.blocked(*matmul.memory(a), b, np.empty(0), out, first, last)
             assert_within_rounding(out[first:last], a[first:last], b)
             assert np.isnan(out[:first]).all()
             assert np.isnan(out[last:]).all()
