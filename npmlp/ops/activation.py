@@ -44,7 +44,8 @@ def relu_forward(x: Array) -> Array:
 
 def relu_backward(dout: Array, inputs: Inputs, outs: Inputs, needs: Needs) -> tuple[Any, ...]:
     (out,) = outs
-    return (np.where(out > 0, dout, 0),)  # the derivative at 0 is taken as 0
+    # the derivative at 0 is taken as 0; a NaN lets the gradient through, as in PyTorch
+    return (np.where(out <= 0, 0, dout),)
 
 
 RELU = OpSpec(
