@@ -128,7 +128,6 @@ class Tree:
         known = self.__dict__.pop(name, self) is not self
         for kind in _KINDS:
             self.__dict__[kind].pop(name, None)
-        self._non_persistent.discard(name)
         return known
 
     def __delattr__(self, name: str) -> None:

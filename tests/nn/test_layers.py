@@ -273,3 +273,18 @@ def test_a_batch_norm_state_without_a_count_is_whole_as_in_pytorch() -> None:
     ours, theirs = both(lines)
     assert ours[0] == theirs[0]
     assert_same_bits(ours[1], theirs[1])
+
+
+def test_a_batch_norm_told_to_stop_tracking_leaves_its_statistics_as_pytorchs() -> None:
+    x, dout = np.random.default_rng(0).standard_normal((2, 6, 3)).astype(np.float32)
+
+    def lines(m: Any) -> Any:
+        layer = m.nn.BatchNorm1d(3)
+        layer(tensor(m, x))
+        layer.track_running_stats = False
+        leaf = tensor(m, x * 2).requires_grad_()
+        layer(leaf).backward(tensor(m, dout))
+        return [leaf.grad, layer.eval()(tensor(m, x)), *layer.buffers()]
+
+    for a, b in zip(*both(lines), strict=True):
+        assert_close(a, b, RTOL["float32"], "not tracking")

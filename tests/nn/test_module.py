@@ -78,6 +78,18 @@ def test_parameters_buffers_children_and_modules_agree_with_their_named_forms() 
     assert [n for n, _ in model.named_buffers(recurse=False)] == ["mean", "scratch"]
 
 
+def test_a_layer_under_two_names_is_one_child_and_one_module_as_in_pytorch() -> None:
+    def lines(m: Any) -> Any:
+        layer = m.nn.Linear(1, 1)
+        model = m.nn.Sequential(layer, m.nn.ReLU(), layer)
+        called: list[str] = []
+        model.apply(lambda module: called.append(type(module).__name__))
+        return [n for n, _ in model.named_children()], called, list(model.state_dict()), repr(model)
+
+    ours, theirs = both(lines)
+    assert ours == theirs
+
+
 def test_state_dict_has_pytorchs_keys_and_values_and_shares_memory() -> None:
     ours, theirs = both(net)
     assert_same_bits(ours.state_dict(), theirs.state_dict())
@@ -488,6 +500,21 @@ def test_a_hook_that_is_always_called_runs_although_forward_raises() -> None:
 
     ours, theirs = both(lines)
     assert ours == theirs == ["always"]
+
+
+def test_a_hook_that_is_always_called_runs_once_where_a_later_one_raises() -> None:
+    def lines(m: Any) -> list[str]:
+        ran: list[str] = []
+        layer = m.nn.ReLU()
+        layer.register_forward_hook(lambda *a: ran.append("always"), always_call=True)
+        layer.register_forward_hook(lambda *a: 1 / 0)
+        layer.register_forward_hook(lambda *a: ran.append("late"), always_call=True)
+        with pytest.raises(ZeroDivisionError):
+            layer(m.ones(1))
+        return ran
+
+    ours, theirs = both(lines)
+    assert ours == theirs == ["always", "late"]
 
 
 def test_an_error_in_a_hook_that_is_always_called_does_not_hide_the_first() -> None:
