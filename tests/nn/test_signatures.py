@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -55,10 +53,3 @@ def test_an_initialiser_takes_pytorchs_arguments(name: str) -> None:
 @pytest.mark.parametrize("name", CLIPPING)
 def test_clipping_takes_pytorchs_arguments(name: str) -> None:
     assert signature(getattr(nn.utils, name)) == signature(getattr(torch.nn.utils, name))
-
-
-def test_importing_nn_loads_nothing_heavy() -> None:
-    heavy = "numba matplotlib PIL rich tyro safetensors tensorboardX torch scipy"
-    code = f"import sys, npmlp.nn; print([m for m in {heavy.split()} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
