@@ -58,13 +58,13 @@ class NpmlpEngine:
         )
         test = FashionMNIST(data, train=False, transform=plain, download=data is None)
         self.source = train.source
-        self.train_set: Dataset[Any] = train
+        self.train_set: Any = train
         self.held_out: dict[str, Dataset[Any]] = {"test": test}
         self.has_validation = recipe.validation != "none"
         if self.has_validation:
             self._split_off(train, test)
         if recipe.limit is not None:
-            first = range(min(recipe.limit, len(self.train_set)))  # type: ignore[arg-type]
+            first = range(min(recipe.limit, len(self.train_set)))
             self.train_set = Subset(self.train_set, first)
 
     def _split_off(self, train: FashionMNIST, test: FashionMNIST) -> None:
