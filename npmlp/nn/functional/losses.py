@@ -73,7 +73,7 @@ def cross_entropy(
         reduction=reduction,
         label_smoothing=smoothing,
     )
-    return functions.view(losses, target._data.shape) if reduction == "none" else losses
+    return _as_target(losses, input, target) if reduction == "none" else losses
 
 
 def _cross_entropy_soft(
@@ -131,7 +131,7 @@ def nll_loss(
         ignore_index=ignore_index,
         reduction=reduction,
     )
-    return functions.view(losses, target._data.shape) if reduction == "none" else losses
+    return _as_target(losses, input, target) if reduction == "none" else losses
 
 
 def _rows(op: str, input: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
@@ -164,6 +164,11 @@ def _rows(op: str, input: Tensor, target: Tensor, ignore_index: int) -> tuple[Te
         last = functions.permute(input, (0, *range(2, len(shape)), 1))
         input = functions.reshape(last, (math.prod(of_target), classes))
     return input, functions.reshape(target, (-1,) if target.numel() else (0,)).long()
+
+
+def _as_target(losses: Tensor, input: Tensor, target: Tensor) -> Tensor:
+    """The losses of all examples in the target's shape; () for a single one."""
+    return functions.view(losses, target._data.shape if input.ndim > 1 else ())
 
 
 def _check_classes(op: str, target: Tensor, classes: int, ignore_index: int) -> None:

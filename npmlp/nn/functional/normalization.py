@@ -15,6 +15,7 @@ from npmlp.nn.functional.arguments import check_tensor
 from npmlp.ops import dropout as dropout_ops
 from npmlp.ops import norm
 from npmlp.ops.common import check_float
+from npmlp.ops.spec import Array
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -132,9 +133,32 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if p == 0 or not training or input.numel() == 0:
         return input
     check_float("dropout", (input._data.dtype,))
-    from npmlp.tensor import _memory_order
-
-    shape, order = _memory_order(input._data)
-    noise = random.default_generator.dropout_noise(shape, p, input._data.dtype).transpose(order)
+    order = _memory_order(input._data)
+    shape = [input._data.shape[d] for d in order]
+    noise = random.default_generator.dropout_noise(shape, p, input._data.dtype)
+    noise = noise.transpose(np.argsort(order))
     result = apply(dropout_ops.DROPOUT, input, input._wrap(noise))
     return input._become("dropout_", result) if inplace else result
+
+
+def _memory_order(x: Array) -> list[int]:
+    """The dimensions, the slowest first, in which PyTorch lays out a new tensor that is like x.
+
+    By falling stride. A dimension that repeats its entries has stride 0 and stays where it is, for
+    which PyTorch's own insertion sort is needed.
+    """
+    if x.flags.c_contiguous:
+        return list(range(x.ndim))
+    order = list(range(x.ndim))[::-1]  # the fastest first
+    for i in range(1, x.ndim):
+        at = i
+        for before in range(i - 1, -1, -1):
+            a, b = order[before], order[at]
+            if x.strides[a] == 0 or x.strides[b] == 0:
+                continue
+            if (x.strides[a], x.shape[a]) > (x.strides[b], x.shape[b]):
+                order[before], order[at] = b, a
+                at = before
+            elif x.strides[a] < x.strides[b]:
+                break
+    return order[::-1]
