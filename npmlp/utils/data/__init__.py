@@ -1,0 +1,48 @@
+"""Datasets, samplers and the DataLoader, with PyTorch's names and random draws."""
+
+from typing import Any
+
+from npmlp.errors import OutsideSubsetError
+from npmlp.utils.data.collate import default_collate, default_convert
+from npmlp.utils.data.dataset import (
+    Batch,
+    ConcatDataset,
+    Dataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+from npmlp.utils.data.loader import DataLoader, DataLoaderIter
+from npmlp.utils.data.sampler import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+)
+
+__all__ = [
+    "Batch",
+    "BatchSampler",
+    "ConcatDataset",
+    "DataLoader",
+    "DataLoaderIter",
+    "Dataset",
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
+    "Subset",
+    "SubsetRandomSampler",
+    "TensorDataset",
+    "default_collate",
+    "default_convert",
+    "random_split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name[:1].isupper():  # PyTorch's classes; anything else is a plain AttributeError
+        raise OutsideSubsetError(
+            f"npmlp.utils.data.{name}: npmlp does not have it; it has {', '.join(__all__)}"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
