@@ -137,6 +137,13 @@ def test_the_output_of_conv2d_can_be_changed_in_place_and_viewed() -> None:
     compare(call, normal(2, 3, 5, 5), normal(4, 3, 3, 3, seed=1))
 
 
+def test_the_output_of_conv2d_of_one_image_can_be_changed_in_place() -> None:
+    def call(F: Any, x: Any, weight: Any) -> Any:
+        return F.relu(F.max_pool2d(F.relu(F.conv2d(x, weight), inplace=True), 2), inplace=True)
+
+    compare(call, normal(3, 6, 6), normal(4, 3, 3, 3, seed=1))
+
+
 @pytest.mark.parametrize(
     ("options", "x", "weight"),
     [

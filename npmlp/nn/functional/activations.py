@@ -24,8 +24,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """input where it is positive, else negative_slope · input"""
     check_tensor("leaky_relu", "input", input)
-    x = _kept(input, inplace)
-    result = apply(activation.LEAKY_RELU, x, negative_slope=float(negative_slope))
+    result = apply(activation.LEAKY_RELU, input, negative_slope=float(negative_slope))
     return input._become("leaky_relu_", result) if inplace else result
 
 
@@ -38,13 +37,8 @@ def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """input · σ(input)"""
     check_tensor("silu", "input", input)
-    result = apply(activation.SILU, _kept(input, inplace))
+    result = apply(activation.SILU, input)
     return input._become("silu_", result) if inplace else result
-
-
-def _kept(x: Tensor, inplace: bool) -> Tensor:
-    """x, or a copy where backward reads x and x is about to be written over."""
-    return x.clone() if inplace and x.requires_grad else x
 
 
 def sigmoid(input: Tensor) -> Tensor:

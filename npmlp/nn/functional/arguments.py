@@ -61,7 +61,11 @@ def as_batch(op: str, x: Tensor) -> tuple[Tensor, bool]:
 
 def as_given(out: Tensor, was_one: bool) -> Tensor:
     """The result of one image without the dimension that `as_batch` added."""
-    return functions.squeeze(out, 0) if was_one else out
+    if not was_one:
+        return out
+    out = functions.squeeze(out, 0)
+    out._view = False  # it may be changed in place: nobody else has the batch that it is a view of
+    return out
 
 
 def choose_reduction(
