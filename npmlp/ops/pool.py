@@ -12,6 +12,7 @@ import numpy as np
 
 from npmlp.errors import DTypeError, ShapeError
 from npmlp.ops.common import ROUNDING, check_float
+from npmlp.ops.linear import floats
 from npmlp.ops.reduce import separated
 from npmlp.ops.spec import (
     Array,
@@ -20,6 +21,7 @@ from npmlp.ops.spec import (
     BadInput,
     DTypes,
     Inputs,
+    Kernel,
     Layout,
     Needs,
     OpSpec,
@@ -157,6 +159,7 @@ MAX_POOL2D = OpSpec(
     forward=max_pool2d_forward,
     backward=max_pool2d_backward,
     layout=max_pool2d_layout,
+    kernels={"numba": Kernel("pool", "max_pool2d", when=floats)},
     samples=max_pool2d_samples,
     bad_inputs=lambda: [
         *bad_pools("max_pool2d", dilation=(1, 1)),
