@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from beside_torch import both, default_dtype
+from layers_beside_torch import both, default_dtype
 
 import npmlp
 from npmlp import nn

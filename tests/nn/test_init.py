@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from beside_torch import assert_same_bits, both, default_dtype, error_of
+from layers_beside_torch import assert_same_bits, both, default_dtype, error_of
 
 import npmlp
 from npmlp import nn

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from beside_torch import both
+from layers_beside_torch import both
 
 import npmlp
 from npmlp import nn

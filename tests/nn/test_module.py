@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from beside_torch import arrays, assert_same_bits, both, error_of
+from layers_beside_torch import arrays, assert_same_bits, both, error_of
 
 import npmlp
 from npmlp import nn
