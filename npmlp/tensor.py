@@ -1,7 +1,7 @@
 """Tensor: an array, its gradient, and the node that made it.
 
 The methods are one line each: what they compute stands in npmlp/ops, how their arguments are read
-in npmlp/functions.py, and how gradients flow in npmlp/autograd.py.
+in npmlp/functions, and how gradients flow in npmlp/autograd.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from npmlp import autograd, dtypes, functions
 from npmlp.autograd import Node, Storage
 from npmlp.errors import DTypeError, GraphError, OutsideSubsetError, ShapeError
 from npmlp.ops import elementwise
+from npmlp.ops.common import normalize_dim
 from npmlp.ops.spec import Array
 from npmlp.types import Size, device
 
@@ -81,7 +82,7 @@ class Tensor:
         return self.shape if dim is None else self._data.shape[self._dim("size", dim)]
 
     def _dim(self, op: str, dim: int) -> int:
-        return functions.normalize_dim(op, dim, self._data.ndim)
+        return normalize_dim(op, dim, self._data.ndim)
 
     @property
     def ndim(self) -> int:
