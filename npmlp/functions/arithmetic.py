@@ -13,7 +13,7 @@ from npmlp import dtypes
 from npmlp.autograd import apply
 from npmlp.errors import DTypeError
 from npmlp.functions.arguments import Scalar, as_float, together
-from npmlp.ops import compare, elementwise, linear
+from npmlp.ops import binary, compare, linear
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def add(input: Any, other: Any, *, alpha: Scalar = 1) -> Tensor:
     """input + alpha · other"""
-    return apply(elementwise.ADD, *together("add", input, _times("add", other, alpha)))
+    return apply(binary.ADD, *together("add", input, _times("add", other, alpha)))
 
 
 def sub(input: Any, other: Any, *, alpha: Scalar = 1) -> Tensor:
@@ -29,7 +29,7 @@ def sub(input: Any, other: Any, *, alpha: Scalar = 1) -> Tensor:
     for x in (input, other):
         if isinstance(x, bool) or (hasattr(x, "_data") and x._data.dtype.kind == "b"):
             raise DTypeError("sub: bools cannot be subtracted; use ~x for the opposite, or .long()")
-    return apply(elementwise.SUB, *together("sub", input, _times("sub", other, alpha)))
+    return apply(binary.SUB, *together("sub", input, _times("sub", other, alpha)))
 
 
 def _times(op: str, other: Any, alpha: Scalar) -> Any:
@@ -42,7 +42,7 @@ def _times(op: str, other: Any, alpha: Scalar) -> Any:
 
 def mul(input: Any, other: Any) -> Tensor:
     """input · other, entry by entry"""
-    return apply(elementwise.MUL, *together("mul", input, other))
+    return apply(binary.MUL, *together("mul", input, other))
 
 
 def div(input: Any, other: Any) -> Tensor:
@@ -52,7 +52,7 @@ def div(input: Any, other: Any) -> Tensor:
     elif not hasattr(input, "_data"):
         other = as_float(other)
     x, y = together("div", input, other)
-    return apply(elementwise.DIV, as_float(x), as_float(y))
+    return apply(binary.DIV, as_float(x), as_float(y))
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
@@ -65,17 +65,17 @@ def pow(input: Any, exponent: Any) -> Tensor:
             raise DTypeError(
                 "pow: whole numbers have no whole negative powers; convert with .float()"
             )
-    return apply(elementwise.POW, x, y)
+    return apply(binary.POW, x, y)
 
 
 def maximum(input: Tensor, other: Tensor) -> Tensor:
     """The larger of each pair of entries"""
-    return apply(elementwise.MAXIMUM, *together("maximum", input, other))
+    return apply(binary.MAXIMUM, *together("maximum", input, other))
 
 
 def minimum(input: Tensor, other: Tensor) -> Tensor:
     """The smaller of each pair of entries"""
-    return apply(elementwise.MINIMUM, *together("minimum", input, other))
+    return apply(binary.MINIMUM, *together("minimum", input, other))
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     if not hasattr(input, "_data") and not hasattr(other, "_data"):
         either = float if isinstance(input, float) or isinstance(other, float) else type(input)
         input = condition._wrap(np.array(input, dtypes.as_dtype(either).numpy))
-    return apply(elementwise.WHERE, condition, *together("where", input, other))
+    return apply(binary.WHERE, condition, *together("where", input, other))
 
 
 def allclose(

@@ -1,4 +1,4 @@
-"""What the layouts of several families share: dtype checks, broadcasting, sample arrays."""
+"""What the layouts of several families share: dtype checks, broadcasting, sample arrays, a domain."""
 
 from __future__ import annotations
 
@@ -88,6 +88,11 @@ def refuses_integers(op: str, n_inputs: int = 1, **attrs: Any) -> Callable[[], l
 def float_kernel(shapes: Shapes, dtypes: DTypes, attrs: Attrs) -> bool:
     """A kernel's `when`: any shape, floats."""
     return bool(dtypes[0].kind == "f")
+
+
+def positive(*inputs: Any, **attrs: Any) -> tuple[Any, ...]:
+    """The domain of a function of positive numbers."""
+    return tuple(np.abs(x) + 0.1 for x in inputs)
 
 
 def some_shapes(rng: np.random.Generator, scale: float = 1.0) -> list[Array]:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from npmlp.ops.binary import binary_bad_inputs, binary_layout, binary_samples
 from npmlp.ops.common import ROUNDING
-from npmlp.ops.elementwise import binary_bad_inputs, binary_layout, binary_samples
 from npmlp.ops.spec import ArraySpec, Attrs, DTypes, Layout, Needs, OpSpec, Sample, Shapes
 
 

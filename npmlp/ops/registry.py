@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from npmlp.ops import (
     activation,
+    binary,
     classification,
     compare,
     conv,
@@ -23,14 +24,14 @@ from npmlp.ops.spec import OpSpec
 
 _SPECS: tuple[OpSpec, ...] = (
     # two inputs, entry by entry
-    elementwise.ADD,
-    elementwise.SUB,
-    elementwise.MUL,
-    elementwise.DIV,
-    elementwise.POW,
-    elementwise.MAXIMUM,
-    elementwise.MINIMUM,
-    elementwise.WHERE,
+    binary.ADD,
+    binary.SUB,
+    binary.MUL,
+    binary.DIV,
+    binary.POW,
+    binary.MAXIMUM,
+    binary.MINIMUM,
+    binary.WHERE,
     # one input, entry by entry
     elementwise.NEG,
     elementwise.EXP,
