@@ -12,7 +12,7 @@ import numpy as np
 from npmlp.autograd import apply
 from npmlp.errors import DTypeError, ShapeError
 from npmlp.functions.shapes import view
-from npmlp.ops import shape
+from npmlp.ops.index import GATHER, INDEX_PUT, SLICE
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -84,8 +84,8 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     parts, advanced = _index(index, x._requires_grad)
     if advanced and any(isinstance(part, int) for part in parts):
         basic, parts = _ints_first(parts)
-        x = apply(shape.SLICE, x, index=basic)
-    return apply(shape.GATHER if advanced else shape.SLICE, x, index=parts)
+        x = apply(SLICE, x, index=basic)
+    return apply(GATHER if advanced else SLICE, x, index=parts)
 
 
 def setitem(x: Tensor, index: Any, value: Any) -> Tensor:
@@ -100,4 +100,4 @@ def setitem(x: Tensor, index: Any, value: Any) -> Tensor:
     first = next((i for i, n in enumerate(old) if n != 1), len(old))
     if first:  # sizes of 1 in front are dropped, as many as there are
         value = view(value, old[first:])
-    return apply(shape.INDEX_PUT, x, value.to(x.dtype), index=parts)
+    return apply(INDEX_PUT, x, value.to(x.dtype), index=parts)

@@ -1,4 +1,4 @@
-"""What the layouts of several families share: dtype checks, broadcasting, sample arrays, a domain."""
+"""What several families share: dtype checks, broadcasting, sample arrays, a domain."""
 
 from __future__ import annotations
 
