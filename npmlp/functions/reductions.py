@@ -13,7 +13,7 @@ from npmlp import dtypes
 from npmlp.autograd import apply
 from npmlp.functions.arguments import Dim, dims_of
 from npmlp.functions.arithmetic import maximum, minimum
-from npmlp.ops import reduce
+from npmlp.ops import extreme, reduce
 from npmlp.ops.common import normalize_dim
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ def var(
 
 def amax(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The largest entry over `dim`, or of all; equal ones share the gradient"""
-    return apply(reduce.AMAX, input, dim=dims_of("amax", input, dim), keepdim=keepdim)
+    return apply(extreme.AMAX, input, dim=dims_of("amax", input, dim), keepdim=keepdim)
 
 
 def amin(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The smallest entry over `dim`, or of all; equal ones share the gradient"""
-    return apply(reduce.AMIN, input, dim=dims_of("amin", input, dim), keepdim=keepdim)
+    return apply(extreme.AMIN, input, dim=dims_of("amin", input, dim), keepdim=keepdim)
 
 
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
@@ -83,7 +83,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         return amax(input)
     if hasattr(dim, "_data"):
         return maximum(input, dim)
-    return _extreme_with_index(reduce.MAX_DIM, "max", input, dim, keepdim)
+    return _extreme_with_index(extreme.MAX_DIM, "max", input, dim, keepdim)
 
 
 def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
@@ -92,7 +92,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         return amin(input)
     if hasattr(dim, "_data"):
         return minimum(input, dim)
-    return _extreme_with_index(reduce.MIN_DIM, "min", input, dim, keepdim)
+    return _extreme_with_index(extreme.MIN_DIM, "min", input, dim, keepdim)
 
 
 def _extreme_with_index(spec: Any, op: str, x: Tensor, dim: int, keepdim: bool) -> ValuesIndices:
@@ -104,4 +104,4 @@ def _extreme_with_index(spec: Any, op: str, x: Tensor, dim: int, keepdim: bool) 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the largest entry along `dim`, the first of equals; of all entries if None"""
-    return apply(reduce.ARGMAX, input, dim=dims_of("argmax", input, dim), keepdim=keepdim)
+    return apply(extreme.ARGMAX, input, dim=dims_of("argmax", input, dim), keepdim=keepdim)

@@ -12,8 +12,8 @@ import numpy as np
 
 from npmlp.errors import DTypeError, ShapeError
 from npmlp.ops.common import ROUNDING, check_float
+from npmlp.ops.extreme import separated
 from npmlp.ops.linear import floats
-from npmlp.ops.reduce import separated
 from npmlp.ops.spec import (
     Array,
     ArraySpec,

@@ -1,7 +1,8 @@
 """Reductions: many entries to one, over all dimensions or over the ones named by `dim`.
 
 `dim` is a tuple of dimensions counted from the front, `keepdim` leaves them with size 1. A gradient
-comes back in the reduced shape and is spread over the entries that it came from.
+comes back in the reduced shape and is spread over the entries that it came from. extreme.py has the reductions
+that choose an entry.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from npmlp.errors import DTypeError, ShapeError
-from npmlp.ops.common import ROUNDING, check_float, some_shapes
+from npmlp.errors import DTypeError
+from npmlp.ops.common import check_float, some_shapes
 from npmlp.ops.spec import (
     Array,
     ArraySpec,
@@ -44,7 +45,8 @@ def spread(grad: Array, shape: tuple[int, ...], dim: Dims) -> Array:
     return np.broadcast_to(grad.reshape(kept), shape)
 
 
-def _count(shape: tuple[int, ...], dim: Dims) -> int:
+def count_of(shape: tuple[int, ...], dim: Dims) -> int:
+    """How many entries become one."""
     return math.prod(shape[i] for i in dim)
 
 
@@ -59,9 +61,6 @@ def reduce_samples(rng: np.random.Generator, **attrs: Any) -> list[Sample]:
         for keepdim in (False, True):
             samples.append(Sample((cube,), {"dim": dim, "keepdim": keepdim, **attrs}))
     return samples
-
-
-# -------------------------------------------------------------------------------------- sum, mean
 
 
 def sum_forward(x: Array, dim: Dims, keepdim: bool) -> Array:
@@ -99,14 +98,14 @@ SUM = OpSpec(
 
 
 def mean_forward(x: Array, dim: Dims, keepdim: bool) -> Array:
-    return x.sum(axis=dim, keepdims=keepdim) / x.dtype.type(_count(x.shape, dim))
+    return x.sum(axis=dim, keepdims=keepdim) / x.dtype.type(count_of(x.shape, dim))
 
 
 def mean_backward(
     dout: Array, inputs: Inputs, outs: Inputs, needs: Needs, dim: Dims, keepdim: bool
 ) -> tuple[Any, ...]:
     (x,) = inputs
-    return (spread(dout, x.shape, dim) / x.dtype.type(_count(x.shape, dim)),)
+    return (spread(dout, x.shape, dim) / x.dtype.type(count_of(x.shape, dim)),)
 
 
 def mean_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
@@ -130,7 +129,7 @@ MEAN = OpSpec(
 
 def var_forward(x: Array, dim: Dims, keepdim: bool, correction: float) -> Array:
     centered = x - x.mean(axis=dim, keepdims=True)
-    degrees = max(_count(x.shape, dim) - correction, 0)
+    degrees = max(count_of(x.shape, dim) - correction, 0)
     return np.square(centered).sum(axis=dim, keepdims=keepdim) / x.dtype.type(degrees)
 
 
@@ -145,7 +144,7 @@ def var_backward(
 ) -> tuple[Any, ...]:
     (x,) = inputs
     centered = x - x.mean(axis=dim, keepdims=True)
-    degrees = max(_count(x.shape, dim) - correction, 0)
+    degrees = max(count_of(x.shape, dim) - correction, 0)
     # the mean depends on x too, but Σ centered = 0, so that term vanishes
     return (spread(dout, x.shape, dim) * (2 * centered / x.dtype.type(degrees)),)
 
@@ -165,7 +164,7 @@ VAR = OpSpec(
         s
         for correction in (0, 1)
         for s in reduce_samples(rng, correction=correction)
-        if _count(s.inputs[0].shape, s.attrs["dim"]) > correction
+        if count_of(s.inputs[0].shape, s.attrs["dim"]) > correction
     ],
     bad_inputs=lambda: [
         BadInput(
@@ -177,187 +176,4 @@ VAR = OpSpec(
     ],
     tol=SUMMED,
     source=PYTORCH + "var: Σ (x - mean)² / (n - correction)",
-)
-
-
-# ----------------------------------------------------------------------------- extremes, argmax
-
-
-def _check_not_empty(op: str, shape: tuple[int, ...], dim: Dims) -> None:
-    if _count(shape, dim) == 0:
-        raise ShapeError(f"{op}: the input of shape {shape} has no entries to choose from")
-
-
-def extreme_layout(op: str) -> Any:
-    def layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
-        _check_not_empty(op, shapes[0], attrs["dim"])
-        shape = reduced_shape(shapes[0], attrs["dim"], attrs["keepdim"])
-        recorded = any(needs)
-        return Layout(
-            outs=(ArraySpec(shape, dtypes[0]),),
-            keep_inputs=(0,) if recorded else (),
-            keep_outs=(0,) if recorded else (),
-        )
-
-    return layout
-
-
-def extreme_backward(
-    dout: Array, inputs: Inputs, outs: Inputs, needs: Needs, dim: Dims, keepdim: bool
-) -> tuple[Any, ...]:
-    """The gradient goes to the entries that attain the extreme, in equal shares."""
-    x, out = inputs[0], outs[0]
-    attained = x == spread(out, x.shape, dim)
-    shares = attained.sum(axis=dim, keepdims=True).astype(x.dtype)
-    return (np.where(attained, spread(dout, x.shape, dim) / shares, 0),)
-
-
-def separated(*inputs: Any, **attrs: Any) -> tuple[Any, ...]:
-    """The domain of the extremes: entries so far apart that a small step changes no order."""
-    (x,) = inputs
-    order = np.empty(x.size)
-    order[np.argsort(x, axis=None, kind="stable")] = np.arange(x.size)
-    return (order.reshape(x.shape) / 7 - 1,)
-
-
-def extreme_samples(rng: np.random.Generator) -> list[Sample]:
-    tied = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
-    full = [s for s in reduce_samples(rng) if _count(s.inputs[0].shape, s.attrs["dim"])]
-    one = np.array([[2.0]])
-    return [*full, *[Sample((x,), {"dim": (1,), "keepdim": False}) for x in (tied, one)]]
-
-
-def no_entries(op: str, **attrs: Any) -> Any:
-    return lambda: [
-        BadInput((np.empty((0, 3)),), {"dim": (0,), "keepdim": False, **attrs}, ShapeError, op)
-    ]
-
-
-def amax_forward(x: Array, dim: Dims, keepdim: bool) -> Array:
-    return x.max(axis=dim, keepdims=keepdim)
-
-
-AMAX = OpSpec(
-    name="amax",
-    forward=amax_forward,
-    backward=extreme_backward,
-    layout=extreme_layout("amax"),
-    samples=extreme_samples,
-    bad_inputs=no_entries("amax"),
-    domain=separated,
-    tol=ROUNDING,
-    source=PYTORCH + "amax: the largest entry",
-)
-
-
-def amin_forward(x: Array, dim: Dims, keepdim: bool) -> Array:
-    return x.min(axis=dim, keepdims=keepdim)
-
-
-AMIN = OpSpec(
-    name="amin",
-    forward=amin_forward,
-    backward=extreme_backward,
-    layout=extreme_layout("amin"),
-    samples=extreme_samples,
-    bad_inputs=no_entries("amin"),
-    domain=separated,
-    tol=ROUNDING,
-    source=PYTORCH + "amin: the smallest entry",
-)
-
-
-def max_dim_forward(x: Array, dim: Dims, keepdim: bool) -> tuple[Array, Array]:
-    indices = x.argmax(axis=dim[0], keepdims=True)  # the first of equals
-    values = np.take_along_axis(x, indices, axis=dim[0])
-    shape = reduced_shape(x.shape, dim, keepdim)
-    return values.reshape(shape), indices.reshape(shape)
-
-
-def chosen_backward(
-    dout: Array, inputs: Inputs, outs: Inputs, needs: Needs, dim: Dims, keepdim: bool
-) -> tuple[Any, ...]:
-    """The gradient goes to the entry whose index was returned, and to no other."""
-    x, indices = inputs[0], outs[1]
-    kept = reduced_shape(x.shape, dim, keepdim=True)
-    dx = np.zeros(x.shape, dout.dtype)
-    np.put_along_axis(dx, indices.reshape(kept), dout.reshape(kept), axis=dim[0])
-    return (dx,)
-
-
-def chosen_layout(op: str) -> Any:
-    def layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
-        _check_not_empty(op, shapes[0], attrs["dim"])
-        shape = reduced_shape(shapes[0], attrs["dim"], attrs["keepdim"])
-        recorded = any(needs)
-        return Layout(
-            outs=(ArraySpec(shape, dtypes[0]), ArraySpec(shape, np.dtype(np.int64))),
-            n_outputs=2,
-            keep_shapes=(0,) if recorded else (),
-            keep_outs=(1,) if recorded else (),
-        )
-
-    return layout
-
-
-def chosen_samples(rng: np.random.Generator) -> list[Sample]:
-    return [s for s in extreme_samples(rng) if len(s.attrs["dim"]) == 1]
-
-
-MAX_DIM = OpSpec(
-    name="max_dim",
-    forward=max_dim_forward,
-    backward=chosen_backward,
-    layout=chosen_layout("max"),
-    samples=chosen_samples,
-    bad_inputs=no_entries("max"),
-    domain=separated,
-    tol=ROUNDING,
-    source=PYTORCH + "max(input, dim): the largest entries and their indices",
-)
-
-
-def min_dim_forward(x: Array, dim: Dims, keepdim: bool) -> tuple[Array, Array]:
-    indices = x.argmin(axis=dim[0], keepdims=True)
-    values = np.take_along_axis(x, indices, axis=dim[0])
-    shape = reduced_shape(x.shape, dim, keepdim)
-    return values.reshape(shape), indices.reshape(shape)
-
-
-MIN_DIM = OpSpec(
-    name="min_dim",
-    forward=min_dim_forward,
-    backward=chosen_backward,
-    layout=chosen_layout("min"),
-    samples=chosen_samples,
-    bad_inputs=no_entries("min"),
-    domain=separated,
-    tol=ROUNDING,
-    source=PYTORCH + "min(input, dim): the smallest entries and their indices",
-)
-
-
-def argmax_forward(x: Array, dim: Dims, keepdim: bool) -> Array:
-    if len(dim) == 1:
-        return x.argmax(axis=dim[0], keepdims=keepdim)
-    return x.reshape(-1).argmax().reshape((1,) * x.ndim if keepdim else ())
-
-
-def argmax_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
-    _check_not_empty("argmax", shapes[0], attrs["dim"])
-    shape = reduced_shape(shapes[0], attrs["dim"], attrs["keepdim"])
-    return Layout(outs=(ArraySpec(shape, np.dtype(np.int64)),))
-
-
-ARGMAX = OpSpec(
-    name="argmax",
-    forward=argmax_forward,
-    backward=None,
-    layout=argmax_layout,
-    samples=lambda rng: [
-        s for s in extreme_samples(rng) if len(s.attrs["dim"]) in (1, s.inputs[0].ndim)
-    ],
-    bad_inputs=no_entries("argmax"),
-    tol=ROUNDING,
-    source=PYTORCH + "argmax: the index of the (first) largest entry",
 )
