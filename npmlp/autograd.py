@@ -10,20 +10,24 @@ engine takes nodes in the same order, so gradients that meet are added in the sa
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from npmlp import config
+from npmlp import grad_mode
 from npmlp.errors import GraphError, ShapeError
+from npmlp.grad_mode import enable_grad, is_grad_enabled, no_grad
+from npmlp.node import Node, Storage
 from npmlp.numeric_gradient import GradcheckError, gradcheck
-from npmlp.ops.spec import Array, ArraySpec, Attrs, Kernel, Layout, Needs, OpSpec
+from npmlp.ops.spec import Array, Attrs, Kernel, Layout, OpSpec
+from npmlp.run_op import kept_inputs, prepare, run_backward, run_forward
 
 __all__ = [
     "GradcheckError",
+    "Node",
+    "Storage",
     "apply",
     "backward",
     "enable_grad",
@@ -33,243 +37,10 @@ __all__ = [
     "no_grad",
 ]
 
-_grad_enabled = True
 _sequence = itertools.count()
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-class _GradMode:
-    """A context manager, and a decorator, that sets whether operations are recorded."""
-
-    enabled: bool
-
-    def __new__(cls, function: Any = None) -> Any:
-        mode = super().__new__(cls)
-        return mode if function is None else mode(function)  # @no_grad, without parentheses
-
-    def __enter__(self) -> None:
-        global _grad_enabled
-        self._before = _grad_enabled
-        _grad_enabled = self.enabled
-
-    def __exit__(self, *exc: object) -> None:
-        global _grad_enabled
-        _grad_enabled = self._before
-
-    def __call__(self, function: F) -> F:
-        @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
-                return function(*args, **kwargs)
-
-        return wrapped  # type: ignore[return-value]
-
-
-class no_grad(_GradMode):
-    """Within it no operation is recorded: `with npmlp.no_grad(): ...` or `@npmlp.no_grad()`.
-
-    It is global, not one per thread as in PyTorch.
-    """
-
-    enabled = False
-
-
-class enable_grad(_GradMode):
-    """Within it operations are recorded, even inside of `no_grad`."""
-
-    enabled = True
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations are recorded now."""
-    return _grad_enabled
-
-
-class Storage:
-    """What all views of one array share: counters that tell when it was changed.
-
-    `version` counts changes of the values. `history` counts those that were themselves recorded:
-    after one, an older view would still carry the graph of the values from before.
-    """
-
-    __slots__ = ("history", "version")
-
-    def __init__(self) -> None:
-        self.version = 0
-        self.history = 0
-
-
-class Node:
-    """One operation that ran: enough to compute its inputs' gradients from its output's."""
-
-    __slots__ = (
-        "attrs",
-        "edges",
-        "freed",
-        "guards",
-        "inputs",
-        "kernel",
-        "layout",
-        "needs",
-        "outs",
-        "retained",
-        "sequence",
-        "shapes",
-        "spec",
-    )
-
-    spec: OpSpec
-    attrs: Attrs
-    layout: Layout
-    kernel: Kernel | None
-    needs: Needs
-    inputs: tuple[Any, ...]  # the arrays that backward reads, None elsewhere
-    outs: tuple[Any, ...]
-    shapes: tuple[Any, ...]  # of all inputs
-    edges: tuple[Any, ...]  # per input: the Node that made it, the leaf Tensor, or None
-    sequence: int  # grows as the tape is written
-    freed: bool  # whether backward has dropped the saved arrays
-    guards: list[tuple[Storage, int, str]]  # what must not have changed since, and its name
-    retained: list[Any]  # tensors that asked for their gradient with retain_grad()
-
-    def name(self) -> str:
-        """As PyTorch names it: AddBackward0, AddmmBackward0, ..."""
-        from npmlp.grad_fn_names import grad_fn_name
-
-        return grad_fn_name(self)
-
-    def __repr__(self) -> str:
-        return f"<{self.name()}>"
 
 
 # ------------------------------------------------------------------------------------ forward
-
-
-@functools.lru_cache(maxsize=4096)
-def _prepare_cached(
-    spec: OpSpec, shapes: Any, dtypes: Any, attrs: Any, needs: Any, kernels: str
-) -> tuple[Layout, Kernel | None]:
-    return _prepare(spec, shapes, dtypes, dict(attrs), needs, kernels)
-
-
-def _prepare(
-    spec: OpSpec, shapes: Any, dtypes: Any, attrs: Attrs, needs: Any, kernels: str
-) -> tuple[Layout, Kernel | None]:
-    """Check the inputs, and say what arrays and which kernel the operation takes."""
-    layout = spec.layout(shapes, dtypes, attrs, needs)
-    kernel = spec.kernels.get(kernels)
-    if kernel is not None and not kernel.when(shapes, dtypes, attrs):
-        kernel = None
-    return layout, kernel
-
-
-def prepare(spec: OpSpec, arrays: Sequence[Any], attrs: Attrs, needs: Needs) -> Any:
-    """(layout, kernel) for these arrays; remembered, since a training step asks the same again."""
-    shapes = tuple([None if a is None else a.shape for a in arrays])
-    dtypes = tuple([None if a is None else a.dtype for a in arrays])
-    try:
-        return _prepare_cached(
-            spec, shapes, dtypes, tuple(attrs.items()), needs, config.get_kernels()
-        )
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        # an attribute that cannot be a dictionary's key, such as an array of indices
-        return _prepare(spec, shapes, dtypes, attrs, needs, config.get_kernels())
-
-
-def _empty(specs: Iterable[ArraySpec]) -> tuple[Array, ...]:
-    return tuple([np.empty(shape, dtype) for shape, dtype in specs])
-
-
-def run_forward(
-    spec: OpSpec, layout: Layout, kernel: Kernel | None, arrays: Sequence[Any], attrs: Attrs
-) -> tuple[Array, ...]:
-    """Compute an operation's outs, with its kernel or, where that is None, with its oracle."""
-    if kernel is not None:
-        outs = _empty(layout.outs)
-        kernel.forward(arrays, outs, _empty(layout.scratch), **attrs)
-        return outs
-    if spec.blas:
-        config.hold_blas_at_one_thread()
-    with np.errstate(all="ignore"):  # as in PyTorch, 1/0 is inf and not a warning
-        result = spec.forward(*arrays, **attrs)
-    if len(layout.outs) == 1:
-        result = (result,)
-    return tuple([np.asarray(out) for out in result])  # NumPy makes scalars of 0-d results
-
-
-def kept_inputs(layout: Layout, arrays: Sequence[Any]) -> tuple[Any, ...]:
-    """What an operation's backward sees of its inputs."""
-    return tuple(
-        [
-            a if i in layout.keep_inputs else _ghost(a) if i in layout.keep_shapes else None
-            for i, a in enumerate(arrays)
-        ]
-    )
-
-
-def _ghost(array: Array) -> Array:
-    """An array of the same shape and dtype, all of whose entries are the same eight bytes."""
-    return np.ndarray(array.shape, array.dtype, bytes(8), strides=(0,) * array.ndim)
-
-
-def keep_copy(node: Node, array: Array) -> None:
-    """Before `array` is overwritten by the node's own result: give its backward a copy of it."""
-    read = [i for i, a in enumerate(node.inputs) if a is array]
-    if read:
-        copy = array.copy()
-        node.inputs = tuple([copy if i in read else a for i, a in enumerate(node.inputs)])
-        names = [f"input {i}" for i in read]
-        node.guards = [guard for guard in node.guards if guard[2] not in names]
-
-
-def run_backward(
-    spec: OpSpec,
-    layout: Layout,
-    kernel: Kernel | None,
-    dout: Array,
-    inputs: Sequence[Any],
-    outs: Sequence[Any],
-    needs: Needs,
-    shapes: Sequence[Any],
-    attrs: Attrs,
-) -> tuple[Any, ...]:
-    """Compute the gradients of an operation's inputs from the gradient of its first output."""
-    if kernel is not None:
-        grads = tuple(
-            [
-                np.empty(shape, dout.dtype) if needed else None
-                for shape, needed in zip(shapes, needs, strict=True)
-            ]
-        )
-        if not dout.flags.c_contiguous:  # such as the broadcast view that sum's backward gives
-            dout = np.ascontiguousarray(dout)
-        kernel.backward(dout, inputs, outs, grads, _empty(layout.backward_scratch), **attrs)
-        return grads
-    assert spec.backward is not None
-    with np.errstate(all="ignore"):
-        grads = spec.backward(dout, inputs, outs, needs, **attrs)
-    if spec.broadcasts:
-        grads = tuple(
-            [
-                None if g is None or not needed else unbroadcast(np.asarray(g), shape)
-                for g, shape, needed in zip(grads, shapes, needs, strict=True)
-            ]
-        )
-    return tuple([None if g is None else np.asarray(g) for g in grads])
-
-
-def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
-    """Sum a gradient over the dimensions that broadcasting had stretched `shape` along."""
-    if grad.shape == shape:
-        return grad
-    extra = grad.ndim - len(shape)
-    stretched = tuple(
-        i + extra for i, n in enumerate(shape) if n == 1 and grad.shape[i + extra] != 1
-    )
-    summed = grad.sum(axis=tuple(range(extra)) + stretched, keepdims=True)
-    return np.asarray(summed.reshape(shape))
 
 
 def apply(spec: OpSpec, *inputs: Any, **attrs: Any) -> Any:
@@ -300,7 +71,7 @@ def apply(spec: OpSpec, *inputs: Any, **attrs: Any) -> Any:
 
 
 def _needs(spec: OpSpec, inputs: Sequence[Any]) -> tuple[bool, ...]:
-    if not _grad_enabled or spec.backward is None:
+    if not grad_mode.recording or spec.backward is None:
         return (False,) * len(inputs)
     for t in inputs:
         if t is not None and t._history != t._storage.history:
@@ -352,6 +123,16 @@ def _write_node(
         edges.append(None if not needed else t if t._node is None else t._node)
     node.edges = tuple(edges)
     return node
+
+
+def keep_copy(node: Node, array: Array) -> None:
+    """Before `array` is overwritten by the node's own result: give its backward a copy of it."""
+    read = [i for i, a in enumerate(node.inputs) if a is array]
+    if read:
+        copy = array.copy()
+        node.inputs = tuple([copy if i in read else a for i, a in enumerate(node.inputs)])
+        names = [f"input {i}" for i in read]
+        node.guards = [guard for guard in node.guards if guard[2] not in names]
 
 
 # ----------------------------------------------------------------------------------- backward

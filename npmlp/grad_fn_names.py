@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from npmlp.autograd import Node
+    from npmlp.node import Node
 
 _FIXED = {
     "cast": "ToCopy",

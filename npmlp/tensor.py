@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from npmlp import autograd, dtypes, functions
-from npmlp.autograd import Node, Storage
 from npmlp.errors import DTypeError, GraphError, OutsideSubsetError, ShapeError
+from npmlp.node import Node, Storage
 from npmlp.ops import elementwise
 from npmlp.ops.common import normalize_dim
 from npmlp.ops.spec import Array

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from npmlp import dtypes
-from npmlp.autograd import Storage
 from npmlp.creation import empty
 from npmlp.errors import DTypeError
+from npmlp.node import Storage
 from npmlp.tensor import Tensor
 
 

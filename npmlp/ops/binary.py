@@ -1,7 +1,7 @@
 """Elementwise operations with two inputs: arithmetic, the larger and the smaller, a choice.
 
 x, y inputs; dout, dx, dy gradients. The inputs broadcast; their gradients are returned in the
-output's shape, and the engine sums them back (autograd.unbroadcast).
+output's shape, and the engine sums them back (run_op.unbroadcast).
 """
 
 from __future__ import annotations

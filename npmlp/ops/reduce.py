@@ -1,8 +1,8 @@
 """Reductions: many entries to one, over all dimensions or over the ones named by `dim`.
 
 `dim` is a tuple of dimensions counted from the front, `keepdim` leaves them with size 1. A gradient
-comes back in the reduced shape and is spread over the entries that it came from. extreme.py has the reductions
-that choose an entry.
+comes back in the reduced shape and is spread over the entries that it came from. extreme.py
+has the reductions that choose an entry.
 """
 
 from __future__ import annotations

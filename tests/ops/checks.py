@@ -1,6 +1,6 @@
 """What the generated checks are made of: cases, runs of an operation, comparisons.
 
-A case is one of an operation's samples. It is run as the engine runs it (npmlp.autograd), with the
+A case is one of an operation's samples. It is run as the engine runs it (npmlp.run_op), with the
 oracle or with a kernel, and its gradients get the same random cotangent `dout` everywhere.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from npmlp import autograd
+from npmlp import run_op
 from npmlp.numeric_gradient import differences
 from npmlp.ops.registry import OPS
 from npmlp.ops.spec import Array, Kernel, Layout, OpSpec
@@ -81,10 +81,10 @@ class Run:
 
     def backward(self, dout: Array) -> tuple[Any, ...]:
         """The gradients; only what the layout keeps is shown to the operation."""
-        inputs = autograd.kept_inputs(self.layout, self.inputs)
+        inputs = run_op.kept_inputs(self.layout, self.inputs)
         outs = [x if i in self.layout.keep_outs else None for i, x in enumerate(self.outs)]
         shapes = [None if x is None else x.shape for x in self.inputs]
-        grads = autograd.run_backward(
+        grads = run_op.run_backward(
             self.spec, self.layout, self.kernel, dout, inputs, outs, self.needs, shapes, self.attrs
         )
         return tuple(g if needed else None for g, needed in zip(grads, self.needs, strict=True))
@@ -109,7 +109,7 @@ def run(
     inputs = tuple(inputs)
     needs = wanted(spec, inputs) if needs is None else tuple(needs)
     layout = layout_of(spec, inputs, attrs, needs)
-    outs = autograd.run_forward(spec, layout, kernel, inputs, attrs)
+    outs = run_op.run_forward(spec, layout, kernel, inputs, attrs)
     return Run(spec, layout, kernel, inputs, attrs, needs, outs)
 
 
@@ -192,7 +192,7 @@ def numeric(name: str, index: int) -> Numeric:
     dout = random_dout(case, first.outs[0].shape)
 
     def evaluate() -> Array:
-        again = autograd.run_forward(spec, first.layout, None, inputs, case.attrs)[0]
+        again = run_op.run_forward(spec, first.layout, None, inputs, case.attrs)[0]
         return np.array(again).reshape(-1)
 
     entries, values = {}, {}

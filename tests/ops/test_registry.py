@@ -34,7 +34,7 @@ from checks import (
     wanted,
 )
 
-from npmlp import autograd, config
+from npmlp import config, run_op
 from npmlp.errors import NpmlpError
 from npmlp.ops.registry import OPS
 from npmlp.ops.spec import Array
@@ -273,7 +273,7 @@ def test_kernels_write_every_entry_and_read_none_before(name: str, dtype: str) -
                 assert np.array_equal(out, expected, equal_nan=True), what
             if any(ran.needs):
                 dout = random_dout(case, ran.outs[0].shape, dtype)
-                kept = autograd.kept_inputs(layout, inputs)
+                kept = run_op.kept_inputs(layout, inputs)
                 kept_outs = [x if i in layout.keep_outs else None for i, x in enumerate(outs)]
                 places = [
                     (x.shape, x.dtype) if needed else None
@@ -300,10 +300,8 @@ def test_bad_inputs_are_refused_with_the_stated_message(name: str, kernels: str)
     spec = OPS[name]
     for bad in spec.bad_inputs():
         with pytest.raises(bad.error, match=re.escape(bad.message)):
-            layout, kernel = autograd.prepare(
-                spec, bad.inputs, bad.attrs, (False,) * len(bad.inputs)
-            )
-            autograd.run_forward(spec, layout, kernel, bad.inputs, bad.attrs)
+            layout, kernel = run_op.prepare(spec, bad.inputs, bad.attrs, (False,) * len(bad.inputs))
+            run_op.run_forward(spec, layout, kernel, bad.inputs, bad.attrs)
 
 
 @pytest.mark.parametrize("name", [n for n, s in OPS.items() if s.view])
@@ -324,8 +322,8 @@ def test_operations_that_are_not_views_share_no_memory(name: str) -> None:
 def test_the_engine_prepares_an_operation_once_for_equal_inputs() -> None:
     config.set_kernels("numpy")
     spec, x = OPS["relu"], np.ones((3, 4))
-    assert autograd.prepare(spec, [x], {}, (True,)) is autograd.prepare(spec, [2 * x], {}, (True,))
-    assert autograd.prepare(spec, [x], {}, (False,)) != autograd.prepare(spec, [x], {}, (True,))
+    assert run_op.prepare(spec, [x], {}, (True,)) is run_op.prepare(spec, [2 * x], {}, (True,))
+    assert run_op.prepare(spec, [x], {}, (False,)) != run_op.prepare(spec, [x], {}, (True,))
 
 
 # --------------------------------------------------------------------------------------- sabotage
