@@ -10,6 +10,7 @@ import torch
 
 import npmlp
 
+LIBRARIES = (npmlp, torch)
 FLOATS = ("float32", "float64")
 DTYPES = ("float32", "float64", "int64", "uint8", "bool")
 # a few roundings relative to the largest entry, for what both compute in another order
@@ -29,6 +30,11 @@ def numbers(shape: tuple[int, ...], dtype: str = "float64", seed: int = 0) -> np
     if dtype in FLOATS:
         return np.asarray(rng.standard_normal(shape)).astype(dtype)
     return np.asarray(rng.integers(0, 2 if dtype == "bool" else 9, shape)).astype(dtype)
+
+
+def leaf(*shape: int, seed: int = 0) -> npmlp.Tensor:
+    """A random float64 tensor that requires a gradient."""
+    return npmlp.from_numpy(numbers(shape, seed=seed)).requires_grad_()
 
 
 def assert_same(ours: Any, theirs: Any, tol: float = 0.0) -> None:

@@ -55,3 +55,39 @@ def error_of(lines: Callable[[Any], Any], library: Any) -> Exception:
     except Exception as error:
         return error
     raise AssertionError(f"{library.__name__} raised nothing")
+
+
+def net(m: Any) -> Any:
+    """A network with nesting, a shared layer, a shared parameter, a None and two buffers."""
+
+    class Block(m.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = m.nn.Linear(4, 4)
+            self.act = m.nn.ReLU()
+            self.absent = None
+            self.register_parameter("scale", None)
+            self.register_module("nothing", None)
+
+        def forward(self, x: Any) -> Any:
+            return self.act(self.fc(x))
+
+    class Net(m.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = Block()
+            self.blocks = m.nn.ModuleList([Block(), Block(), self.first])
+            self.head = m.nn.Linear(4, 3, bias=False)
+            self.gain = m.nn.Parameter(m.ones(1))
+            self.tied = self.gain
+            self.register_buffer("mean", m.zeros(2))
+            self.register_buffer("scratch", m.ones(2), persistent=False)
+            self.register_buffer("none", None)
+
+        def forward(self, x: Any) -> Any:
+            x = self.first(x)
+            for block in self.blocks:
+                x = block(x)
+            return self.head(x) * self.gain
+
+    return Net()
