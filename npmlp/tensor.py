@@ -1,7 +1,7 @@
 """Tensor: an array, its gradient, and the node that made it.
 
-The methods are one line each: what they compute stands in npmlp/ops, how their arguments are read
-in npmlp/functions, and how gradients flow in npmlp/autograd.py.
+What its methods compute stands in npmlp/ops, how their arguments are read in npmlp/functions, and
+how gradients flow in npmlp/autograd.py. Operators and changes in place have files of their own.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from npmlp import autograd, dtypes, functions
+from npmlp import autograd, dtypes, functions, in_place
 from npmlp.errors import DTypeError, GraphError, OutsideSubsetError, ShapeError
 from npmlp.node import Node, Storage
+from npmlp.operators import Operators
 from npmlp.ops import elementwise
 from npmlp.ops.common import normalize_dim
 from npmlp.ops.spec import Array
 from npmlp.types import Size, device
 
 
-class Tensor:
+class Tensor(Operators):
     """An n-dimensional array that can record how it was computed.
 
     Make one with `npmlp.tensor(data)`, `npmlp.from_numpy(array)`, `npmlp.zeros(2, 3)` and the like.
@@ -338,80 +339,7 @@ class Tensor:
         """Itself if contiguous, else a copy that is."""
         return self if self.is_contiguous() else self.clone()
 
-    # ------------------------------------------------------------------------------- arithmetic
-
-    def __add__(self, other: Any) -> Tensor:
-        return functions.add(self, other) if _operand(other) else NotImplemented
-
-    def __radd__(self, other: Any) -> Tensor:
-        return functions.add(other, self) if _operand(other) else NotImplemented
-
-    def __sub__(self, other: Any) -> Tensor:
-        return functions.sub(self, other) if _operand(other) else NotImplemented
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return functions.sub(other, self) if _operand(other) else NotImplemented
-
-    def __mul__(self, other: Any) -> Tensor:
-        return functions.mul(self, other) if _operand(other) else NotImplemented
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return functions.mul(other, self) if _operand(other) else NotImplemented
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return functions.div(self, other) if _operand(other) else NotImplemented
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return functions.div(other, self) if _operand(other) else NotImplemented
-
-    def __pow__(self, other: Any) -> Tensor:
-        return functions.pow(self, other) if _operand(other) else NotImplemented
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return functions.pow(other, self) if _operand(other) else NotImplemented
-
-    def __matmul__(self, other: Tensor) -> Tensor:
-        return functions.matmul(self, other) if isinstance(other, Tensor) else NotImplemented
-
-    def __neg__(self) -> Tensor:
-        return functions.neg(self)
-
-    def __abs__(self) -> Tensor:
-        return functions.abs(self)
-
-    def __invert__(self) -> Tensor:
-        return Tensor._wrap(~self._data)
-
-    def __and__(self, other: Any) -> Tensor:
-        return Tensor._wrap(self._data & _array(other))
-
-    def __or__(self, other: Any) -> Tensor:
-        return Tensor._wrap(self._data | _array(other))
-
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return functions.eq(self, other) if _operand(other) else NotImplemented
-
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return functions.ne(self, other) if _operand(other) else NotImplemented
-
-    def __lt__(self, other: Any) -> Tensor:
-        return functions.lt(self, other) if _operand(other) else NotImplemented
-
-    def __le__(self, other: Any) -> Tensor:
-        return functions.le(self, other) if _operand(other) else NotImplemented
-
-    def __gt__(self, other: Any) -> Tensor:
-        return functions.gt(self, other) if _operand(other) else NotImplemented
-
-    def __ge__(self, other: Any) -> Tensor:
-        return functions.ge(self, other) if _operand(other) else NotImplemented
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    # NumPy must not take an array on the left of a Tensor apart entry by entry
-    __array_priority__ = 1000
-    __array_ufunc__ = None
+    # ----------------------------------------------------------------------- functions as methods
 
     add, sub, mul, div, pow = (
         functions.add,
@@ -480,113 +408,12 @@ class Tensor:
 
     # --------------------------------------------------------------------------------- in place
 
-    def _become(self, op: str, result: Tensor) -> Tensor:
-        """Take over the values, and the node, of a tensor computed from this one."""
-        if self._requires_grad and not result._requires_grad and autograd.is_grad_enabled():
-            result = functions.setitem(self, Ellipsis, result)  # nothing flows back from here on
-        if result._requires_grad and autograd.is_grad_enabled():
-            if self._node is None and self._requires_grad:
-                raise GraphError(
-                    f"{op}: a leaf that requires a gradient cannot be changed in place; do it "
-                    "under npmlp.no_grad(), or use the operation that makes a new tensor"
-                )
-            if self._view:
-                raise GraphError(
-                    f"{op}: a recorded in-place change of a view is outside npmlp; use the "
-                    "operation that makes a new tensor"
-                )
-        if result._data.shape != self._data.shape:
-            raise ShapeError(
-                f"{op}: the result has shape {result._data.shape} and does not fit in place into "
-                f"{self._data.shape}"
-            )
-        if not np.can_cast(result._data.dtype, self._data.dtype, "same_kind"):
-            raise DTypeError(
-                f"{op}: a result of {result.dtype} does not fit in place into {self.dtype}"
-            )
-        if result._node is not None:
-            autograd.keep_copy(result._node, self._data)
-        self._write(result._data)
-        if result._node is not None:
-            self._storage.history += 1
-            self._history = self._storage.history
-            if self._node is not None and builtins.any(t is self for t in self._node.retained):
-                self._node.retained = [t for t in self._node.retained if t is not self]
-                result._node.retained.append(self)
-            self._attach(result._node)
-        return self
-
-    def _write(self, values: Any) -> Tensor:
-        """Change the entries, and let autograd know that they changed."""
-        if not self._data.flags.writeable:
-            raise GraphError(
-                "an expanded or read-only tensor cannot be changed in place; clone() it first"
-            )
-        np.copyto(self._data, values, casting="same_kind")
-        self._storage.version += 1
-        return self
-
-    def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
-        return self._become("add_", functions.add(self, other, alpha=alpha))
-
-    def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
-        return self._become("sub_", functions.sub(self, other, alpha=alpha))
-
-    def mul_(self, other: Any) -> Tensor:
-        return self._become("mul_", functions.mul(self, other))
-
-    def div_(self, other: Any) -> Tensor:
-        return self._become("div_", functions.div(self, other))
-
-    def pow_(self, exponent: Any) -> Tensor:
-        return self._become("pow_", functions.pow(self, exponent))
-
-    def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
-        return self._become("clamp_", functions.clamp(self, min, max))
-
-    def relu_(self) -> Tensor:
-        return self._become("relu_", functions.relu(self))
-
-    def copy_(self, src: Tensor) -> Tensor:
-        """Take the values of `src`, which is broadcast to this tensor's shape."""
-        return self._become("copy_", functions.setitem(self, Ellipsis, src))
-
-    def fill_(self, value: Any) -> Tensor:
-        return self._become("fill_", functions.setitem(self, Ellipsis, value))
-
-    def zero_(self) -> Tensor:
-        return self.fill_(0)
-
-    def detach_(self) -> Tensor:
-        """Forget its history, in place."""
-        self._node, self._requires_grad = None, False
-        return self
-
-    def uniform_(self, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None) -> Tensor:
-        """Fill with draws from the uniform distribution on [from_, to)."""
-        shape, order = _memory_order(self._data)
-        drawn = _generator(generator).uniform(shape, from_, to, self._data.dtype)
-        return self._become("uniform_", Tensor._wrap(drawn.transpose(order)))
-
-    def normal_(self, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
-        """Fill with draws from the normal distribution."""
-        shape, order = _memory_order(self._data)
-        drawn = _generator(generator).normal(
-            shape, mean, std, self._data.dtype, contiguous=self.is_contiguous()
-        )
-        return self._become("normal_", Tensor._wrap(drawn.transpose(order)))
-
-    def __iadd__(self, other: Any) -> Tensor:
-        return self.add_(other)
-
-    def __isub__(self, other: Any) -> Tensor:
-        return self.sub_(other)
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self.mul_(other)
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return self.div_(other)
+    _become, _write = in_place.become, in_place.write
+    add_, sub_, mul_ = in_place.add_, in_place.sub_, in_place.mul_
+    div_, pow_, clamp_ = in_place.div_, in_place.pow_, in_place.clamp_
+    relu_, copy_, fill_ = in_place.relu_, in_place.copy_, in_place.fill_
+    zero_, detach_, uniform_ = in_place.zero_, in_place.detach_, in_place.uniform_
+    normal_ = in_place.normal_
 
     def __getattr__(self, name: str) -> Any:
         raise OutsideSubsetError(
@@ -595,32 +422,8 @@ class Tensor:
         )
 
 
-def _operand(other: object) -> builtins.bool:
-    return isinstance(other, (Tensor, int, float, np.generic))
-
-
-def _array(other: Any) -> Any:
-    return other._data if isinstance(other, Tensor) else other
-
-
 def _sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes or dimensions given one by one, or as one sequence."""
     if len(args) == 1 and isinstance(args[0], Sequence):
         args = tuple(args[0])
     return tuple(int(n) for n in args)
-
-
-def _memory_order(array: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """PyTorch draws into a tensor in the order of its memory: the shape of the draws, and the
-    permutation that takes them to the array's dimensions.
-    """
-    if array.flags.c_contiguous:
-        return array.shape, tuple(range(array.ndim))
-    order = sorted(range(array.ndim), key=lambda d: -array.strides[d])
-    return tuple(array.shape[d] for d in order), tuple(order.index(d) for d in range(array.ndim))
-
-
-def _generator(generator: Any) -> Any:
-    from npmlp import random
-
-    return random.default_generator if generator is None else generator
