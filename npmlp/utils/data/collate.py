@@ -20,7 +20,8 @@ def default_collate(batch: Sequence[Any]) -> Any:
     """Stack the fields of the samples along a new first dimension.
 
     Tensors, arrays and numbers become Tensors (a float becomes float64, as in PyTorch); strings and
-    bytes stay as they are; mappings, named tuples and sequences are gone into; a tuple becomes a list.
+    bytes stay as they are; mappings, named tuples and sequences are gone into; a tuple becomes a
+    list.
 
     Parameters
     ----------
@@ -112,6 +113,6 @@ def _rebuild_sequence(like: Sequence[Any], values: list[Any]) -> Any:
 
 def _refusal(found: Any) -> str:
     return (
-        f"default_collate: got samples with {found}, expected Tensors, NumPy arrays, numbers, dicts "
-        "or lists; put ToTensor() into the transform, or give the DataLoader a collate_fn"
+        f"default_collate: got samples with {found}, expected Tensors, NumPy arrays, numbers, "
+        "dicts or lists; put ToTensor() into the transform, or give the DataLoader a collate_fn"
     )

@@ -84,8 +84,8 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
         sizes = [t.shape[0] for t in tensors]
         if any(size != sizes[0] for size in sizes):
             raise ShapeError(
-                f"TensorDataset: got Tensors of {', '.join(map(str, sizes))} rows, expected as many "
-                "rows in each"
+                f"TensorDataset: got Tensors of {', '.join(map(str, sizes))} rows, expected as "
+                "many rows in each"
             )
         self.tensors = tensors
 
@@ -122,13 +122,11 @@ class Subset(Dataset[T_co]):
         self.dataset = dataset
         self.indices = indices
         cls = type(self)
-        if (
-            cls.__getitem__ is not Subset.__getitem__
-            and cls.__getitems__ is Subset.__getitems__
-        ):
+        if cls.__getitem__ is not Subset.__getitem__ and cls.__getitems__ is Subset.__getitems__:
             raise NotImplementedError(
-                f"{cls.__name__}: it has its own __getitem__ but not __getitems__, which DataLoader "
-                "calls; add `def __getitems__(self, indices): return [self[i] for i in indices]`"
+                f"{cls.__name__}: it has its own __getitem__ but not __getitems__, which "
+                "DataLoader calls; add `def __getitems__(self, indices): "
+                "return [self[i] for i in indices]`"
             )
 
     def __getitem__(self, idx: Any) -> Any:

@@ -100,7 +100,9 @@ class DataLoader(Generic[T_co]):
                 )
             batch_size = None
         elif batch_size is None and drop_last:
-            raise ValueError("DataLoader: batch_size=None makes no batches, so drop_last is of no use")
+            raise ValueError(
+                "DataLoader: batch_size=None makes no batches, so drop_last is of no use"
+            )
 
         if sampler is None:
             if shuffle:

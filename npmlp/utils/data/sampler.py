@@ -67,8 +67,8 @@ class RandomSampler(Sampler[int]):
             raise TypeError(f"RandomSampler: got replacement={replacement!r}, expected a bool")
         if not isinstance(self.num_samples, int) or self.num_samples <= 0:
             raise ValueError(
-                f"RandomSampler: got num_samples={self.num_samples!r}, expected a positive integer; "
-                "is the dataset empty?"
+                f"RandomSampler: got num_samples={self.num_samples!r}, expected a positive "
+                "integer; is the dataset empty?"
             )
 
     @property
