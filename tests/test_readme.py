@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # What installs, or is the suite itself, is checked by hand in a clean clone, and by .ci/run.
 NOT_HERE = ("make ", "python3 -m venv", ".venv/bin/python -m pip", ".venv/bin/python -m pytest")
+TRAIN = "npmlp train --arch vanilla --out runs/vanilla"  # what the commands after it need
 SHORT = " --limit 500 --epochs 1"  # of the trainings, enough to see that the line is right
 
 MY_MODULE = """
@@ -40,8 +41,19 @@ class TorchLayer(torch.nn.Module):
 
 def commands() -> list[str]:
     """The indented lines of the README that are commands."""
-    lines = re.findall(r"^    (\S.*)$", README, flags=re.MULTILINE)
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    lines = re.findall(r"^    (\S.*)$", prose, flags=re.MULTILINE)
     return [re.sub(r"\s+#.*", "", line) for line in lines]
+
+
+def run(command: str, folder: Path) -> None:
+    program, *args = shlex.split(command.removeprefix(".venv/bin/"))
+    if "train" in command and "--arch" in command:
+        args += shlex.split(SHORT)
+    python = [sys.executable] if program == "python" else [sys.executable, "-m", program]
+    done = subprocess.run([*python, *args], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from PIL import Image
 
     place = tmp_path_factory.mktemp("reader")
-    flags = shlex.split(f"--arch vanilla --out runs/vanilla{SHORT}")
-    subprocess.run(
-        [sys.executable, "-m", "npmlp.train", *flags], cwd=place, check=True, capture_output=True
-    )
+    run(TRAIN, place)
     (place / "my_module.py").write_text(MY_MODULE)
     Image.new("L", (60, 80), 255).save(place / "picture.png")
     return place
@@ -61,23 +70,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_there_are_commands_to_check() -> None:
     assert len(commands()) > 10
-
-
-@pytest.mark.parametrize("command", [c for c in commands() if not c.startswith(NOT_HERE)])
-def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
-    line = command.removeprefix(".venv/bin/")
-    program, *args = shlex.split(line)
-    if "train" in line and "--arch" in line:
-        args += shlex.split(SHORT)
-    python = [sys.executable] if program == "python" else [sys.executable, "-m", program]
-    done = subprocess.run([*python, *args], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert TRAIN in commands()
 
 
 @pytest.mark.parametrize(
-    "target", sorted(set(re.findall(r"^    make (\S+)", README, re.MULTILINE)))
+    "command", [c for c in commands() if c != TRAIN and not c.startswith(NOT_HERE)]
 )
+def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
+    run(command, folder)
+
+
+@pytest.mark.parametrize("target", re.findall(r"^    make (\S+)", README, re.MULTILINE))
 def test_a_make_target_of_the_readme_exists(target: str) -> None:
     if shutil.which("make") is None:
         pytest.skip("make is not installed here; the README gives Windows other lines")
