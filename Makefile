@@ -2,19 +2,26 @@
 # Everything is installed into .venv beside this file; both work again on it in seconds.
 
 PYTHON ?= python3
+TORCH_INDEX ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test lint bench-step clean
 .DEFAULT_GOAL := help
+.PHONY: help train test lint check bench-step bench-memory bench-matmul clean
 
 help:
-	@echo "make train       install into .venv, fetch the data, train vanilla, show the test accuracy"
-	@echo "make test        install torch into .venv too, and run the test suite"
-	@echo "make lint        ruff and mypy"
-	@echo "make bench-step  time a training step beside PyTorch's"
-	@echo "make clean       remove .venv"
+	@echo "make train         install into .venv, fetch the data, train vanilla, show the test accuracy"
+	@echo "make test          install torch into .venv too, and run the test suite"
+	@echo "make lint          ruff and mypy"
+	@echo "make check         lint, then test"
+	@echo "make bench-step    time a training step beside PyTorch's"
+	@echo "make bench-memory  measure a training step's memory beside PyTorch's"
+	@echo "make bench-matmul  time the matrix product's versions, from three loops to blocks"
+	@echo "make clean         remove .venv"
+	@echo ""
+	@echo "PYTHON=python3.12  the Python that .venv is made with (now: $(PYTHON))"
+	@echo "TORCH_INDEX=URL    where torch comes from, such as PyTorch's own index of CPU wheels"
 
 train: $(VENV)/.installed
 	$(PY) -m npmlp.train --arch vanilla
@@ -27,21 +34,36 @@ lint: $(VENV)/.installed-test
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+check: lint test
+
 bench-step: $(VENV)/.installed-test
 	$(PY) benchmarks/bench_step.py
+
+bench-memory: $(VENV)/.installed-test
+	$(PY) benchmarks/bench_memory.py
+
+bench-matmul: $(VENV)/.installed-test
+	$(PY) benchmarks/bench_matmul.py
 
 clean:
 	rm -rf $(VENV)
 
-# A stamp is newer than setup.cfg once what setup.cfg asks for is installed.
+# A stamp is newer than setup.cfg once what setup.cfg asks for is installed. Debian's python3 makes
+# a .venv without pip where python3-venv is missing; that one goes, so that the next make begins
+# afresh.
 $(VENV)/.installed: setup.cfg pyproject.toml
 	@test -x $(PY) || $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'npmlp needs Python 3.11 or newer: make train PYTHON=python3.12')"
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || true
+	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); \
+	  echo "$(VENV) has no working pip and was removed. On Debian and Ubuntu: apt install python3-venv; then make again." >&2; \
+	  exit 1; }
 	$(PIP) --editable .
 	@touch $@
 
-# torch alone first: this version's CPU build is far smaller than what other requests bring
+# torch before the rest, so that the rest finds it there. On Linux torch==2.13.0 of an ordinary
+# index may be the GPU build, gigabytes larger than the CPU build; TORCH_INDEX names an index that
+# has the CPU build.
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) torch==2.13.0
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
 	$(PIP) --editable ".[test,dev]"
 	@touch $@
