@@ -1,6 +1,6 @@
 """Which kernels run, and on how many threads.
 
-Two settings, each with a function and an environment variable read once at import.
+Two settings, each with a function; NPMLP_KERNELS is read where nothing was set before first use.
 """
 
 from __future__ import annotations
@@ -20,21 +20,29 @@ def _checked(value: str, origin: str) -> Kernels:
     return cast(Kernels, value)
 
 
-_kernels: Kernels = _checked(os.environ.get("NPMLP_KERNELS", "numba"), "NPMLP_KERNELS")
+_kernels: Kernels | None = None  # not chosen yet
 
 
 def set_kernels(name: Kernels) -> None:
     """Choose how operations are computed: "numba" (compiled, the default) or "numpy".
 
     "numpy" runs each operation's oracle, the text in npmlp/ops, and compiles nothing. The results
-    of the two agree to rounding. The environment variable NPMLP_KERNELS sets the choice at import.
+    of the two agree to rounding. Where it is not called, the environment variable NPMLP_KERNELS
+    decides at the first operation.
     """
     global _kernels
     _kernels = _checked(name, "set_kernels")
 
 
 def get_kernels() -> Kernels:
-    """The kernels in use: "numba" or "numpy"."""
+    """The kernels in use: "numba" or "numpy". Raises NpmlpError for a wrong NPMLP_KERNELS."""
+    return _kernels or _kernels_of_environment()
+
+
+def _kernels_of_environment() -> Kernels:
+    # at first use and not at import, where a command could not yet answer in a sentence
+    global _kernels
+    _kernels = _checked(os.environ.get("NPMLP_KERNELS", "numba"), "NPMLP_KERNELS")
     return _kernels
 
 

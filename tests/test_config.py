@@ -1,0 +1,72 @@
+"""The settings of the whole program: who may change them, and where they are put back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import npmlp
+from npmlp import config, random
+from npmlp.preserved import preserved_settings
+
+
+def with_kernels(value: str, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "NPMLP_KERNELS": value},
+    )
+
+
+def change_everything() -> None:
+    npmlp.set_default_dtype(npmlp.float64)
+    config.set_kernels("numpy" if config.get_kernels() == "numba" else "numba")
+    npmlp.manual_seed(5)
+    npmlp.randn(3)  # which also keeps half of a pair of normals
+
+
+def settings() -> tuple[object, ...]:
+    return (
+        npmlp.get_default_dtype(),
+        config.get_kernels(),
+        random.default_generator.state_bytes().tobytes(),
+    )
+
+
+def test_preserved_settings_are_put_back() -> None:
+    before = settings()
+    with preserved_settings():
+        change_everything()
+        assert all(now != then for now, then in zip(settings(), before, strict=True))
+    assert settings() == before
+
+
+def test_preserved_settings_are_put_back_after_an_error() -> None:
+    before = settings()
+    with pytest.raises(KeyError), preserved_settings():
+        change_everything()
+        raise KeyError
+    assert settings() == before
+
+
+def test_a_wrong_choice_of_kernels_lets_npmlp_be_imported() -> None:
+    done = with_kernels("quick", "-c", "import npmlp; npmlp.set_kernels('numpy'); npmlp.ones(2)+1")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_wrong_choice_of_kernels_ends_a_command_with_one_sentence() -> None:
+    done = with_kernels(
+        "quick", "-m", "npmlp", "train", "--limit", "64", "--epochs", "1", "--out", "unused"
+    )
+    assert done.returncode == 2
+    assert done.stderr == 'error: NPMLP_KERNELS: got \'quick\', expected "numpy" or "numba"\n'
+
+
+def test_the_environment_chooses_the_kernels() -> None:
+    done = with_kernels("numpy", "-c", "import npmlp; print(npmlp.get_kernels())")
+    assert done.stdout == "numpy\n"
