@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from npmlp import grad_mode
 from npmlp.errors import GraphError, ShapeError
-from npmlp.grad_mode import enable_grad, is_grad_enabled, no_grad
+from npmlp.grad_mode import enable_grad, is_grad_enabled, mode, no_grad
 from npmlp.node import Node, Storage
 from npmlp.numeric_gradient import GradcheckError, gradcheck
 from npmlp.ops.spec import Array, Attrs, Kernel, Layout, OpSpec
@@ -71,7 +70,7 @@ def apply(spec: OpSpec, *inputs: Any, **attrs: Any) -> Any:
 
 
 def _needs(spec: OpSpec, inputs: Sequence[Any]) -> tuple[bool, ...]:
-    if not grad_mode.recording or spec.backward is None:
+    if not mode.recording or spec.backward is None:
         return (False,) * len(inputs)
     for t in inputs:
         if t is not None and t._history != t._storage.history:

@@ -1,16 +1,23 @@
 """Whether operations are recorded: on at first, off under no_grad, on again under enable_grad.
 
-It is one setting for the whole program, `recording`, to be read here and never copied.
+Each thread has its own setting, as in PyTorch: `mode.recording`, on where a thread begins.
 """
 
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-recording = True
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+mode = _Mode()
 
 
 class _GradMode:
@@ -19,17 +26,15 @@ class _GradMode:
     enabled: bool
 
     def __new__(cls, function: Any = None) -> Any:
-        mode = super().__new__(cls)
-        return mode if function is None else mode(function)  # @no_grad, without parentheses
+        setting = super().__new__(cls)
+        return setting if function is None else setting(function)  # @no_grad, without parentheses
 
     def __enter__(self) -> None:
-        global recording
-        self._before = recording
-        recording = self.enabled
+        self._before = mode.recording
+        mode.recording = self.enabled
 
     def __exit__(self, *exc: object) -> None:
-        global recording
-        recording = self._before
+        mode.recording = self._before
 
     def __call__(self, function: F) -> F:
         @functools.wraps(function)
@@ -41,10 +46,7 @@ class _GradMode:
 
 
 class no_grad(_GradMode):
-    """Within it no operation is recorded: `with npmlp.no_grad(): ...` or `@npmlp.no_grad()`.
-
-    It is global, not one per thread as in PyTorch.
-    """
+    """Within it no operation is recorded: `with npmlp.no_grad(): ...` or `@npmlp.no_grad()`."""
 
     enabled = False
 
@@ -56,5 +58,5 @@ class enable_grad(_GradMode):
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations are recorded now."""
-    return recording
+    """Whether operations are recorded now, in this thread."""
+    return mode.recording
