@@ -99,7 +99,7 @@ double = float64
 long = int64
 
 # These import more than a user of tensors alone needs, so they come when they are first asked for.
-_LAZY = ("nn", "optim", "utils", "vision")
+_LAZY = ("accelerator", "backends", "cuda", "nn", "optim", "utils", "vision")
 
 
 def __getattr__(name: str) -> Any:
