@@ -62,5 +62,13 @@ def read(path: Path) -> Checkpoint:
     found: Any = serialization.decode(content, os.fspath(path))
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise CheckpointError(f"{os.fspath(path)}: is not a checkpoint of npmlp ({FORMAT})")
+    position = found.get("position")
+    missing = Checkpoint.__annotations__.keys() - found.keys()
+    if isinstance(position, dict):
+        missing |= Position.__annotations__.keys() - position.keys()
+    if missing or not isinstance(position, dict):
+        raise CheckpointError(
+            f"{os.fspath(path)}: is damaged, it lacks {', '.join(sorted(missing)) or 'a position'}"
+        )
     checkpoint: Checkpoint = found  # type: ignore[assignment]
     return checkpoint

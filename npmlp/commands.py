@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -29,13 +30,20 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
     except NpmlpError as error:
         if "--debug" in argv:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        # a layer's or a module's message may have several lines
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read the output, such as head, has enough
-        return 0
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # as a program that SIGPIPE ends
+    except OSError as error:
+        if "--debug" in argv:
+            raise
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
 
 
 def value_of(argv: Sequence[str], name: str) -> str | None:

@@ -39,6 +39,14 @@ class Score:
         return self.correct / self.count
 
 
+class NotFiniteError(Exception):
+    """A step's loss is not finite: what was found, and what to try."""
+
+    def __init__(self, what: str, advice: str = "try a lower --lr") -> None:
+        super().__init__(what)
+        self.what, self.advice = what, advice
+
+
 class Engine(Protocol):
     """What the driver needs of whatever computes."""
 
@@ -56,7 +64,7 @@ class Engine(Protocol):
         ...
 
     def step(self, batch: Any) -> Score:
-        """Train on a batch. Raises RunError, weights untouched, where the loss is not finite."""
+        """Train on a batch. Raises NotFiniteError, weights untouched, where the loss is not."""
         ...
 
     def end_epoch(self, train_loss: float) -> None:
@@ -117,6 +125,7 @@ class Driver:
             history=[], best_epoch=0, best_value=-math.inf,
         )  # fmt: skip
         self.epoch_generator = engine.generator_state()
+        self.steps_done = 0
         self.saved_at = self.step_ended = time.perf_counter()
 
     # -------------------------------------------------------------------------- stop and go on
@@ -130,7 +139,8 @@ class Driver:
                 f"(architecture {found['recipe'].get('arch')}, expected {self.recipe.arch})"
             )
         self.engine.load_state(found["state"])
-        self.position = found["position"]
+        self.position = p = found["position"]
+        self.steps_done = p["epoch"] * self.engine.batches_per_epoch + p["batch"]
         self.epoch_generator = found["epoch_generator"]
         self.engine.set_generator_state(found["generator"])
 
@@ -144,7 +154,7 @@ class Driver:
     def _save(self, path: Any) -> None:
         bad = self.engine.not_finite()
         if bad is not None:
-            raise RunError(self._diverged(f"{bad} is no longer finite"))
+            raise self._diverged(NotFiniteError(f"{bad} is no longer finite"), self.steps_done)
         content = Checkpoint(
             format=checkpoint.FORMAT,
             recipe=dataclasses.asdict(self.recipe),
@@ -153,27 +163,39 @@ class Driver:
             generator=self.engine.generator_state(),
             epoch_generator=self.epoch_generator,
         )
-        try:
-            checkpoint.write(path, content)
-        except OSError as error:
-            raise RunError(f"{path}: the checkpoint cannot be written ({error.strerror})") from None
+        checkpoint.write(path, content)
         self.saved_at = time.perf_counter()
 
-    def _diverged(self, what: str) -> str:
-        p = self.position
-        step = p["epoch"] * self.engine.batches_per_epoch + p["batch"] + 1
+    def _diverged(self, error: NotFiniteError, step: int) -> RunError:
+        """`step` counts from 1, over all epochs."""
+        epoch = (step - 1) // self.engine.batches_per_epoch + 1
         kept = (
-            f"the last good checkpoint is {self.folder.last}" if self.folder.last.exists() else ""
+            f"the last good checkpoint is {self.folder.last}"
+            if self.folder.last.exists()
+            else "there is no checkpoint yet, so start anew with another --out"
         )
-        return (
-            f"training stopped at step {step} (epoch {p['epoch'] + 1}): {what}. "
-            f"Try a lower --lr{'; ' if kept else ''}{kept}"
+        return RunError(
+            f"training stopped at step {step} (epoch {epoch}): {error.what}. "
+            f"To get further, {error.advice}; {kept}"
         )
 
     # ---------------------------------------------------------------------------------- train
 
     def run(self, place: str = "") -> dict[str, Any]:
-        """Train to the end. Raises Stopped where a person asked to stop, with a checkpoint kept."""
+        """Train to the end.
+
+        Raises: Stopped where a person asked to stop, with a checkpoint kept; RunError where the
+        numbers are no longer finite, or a file cannot be written.
+        """
+        try:
+            return self._run(place)
+        except OSError as error:
+            raise RunError(
+                f"{error.filename or self.folder.path}: {error.strerror or error}; once that is "
+                f"put right, go on with --resume {self.folder.path}"
+            ) from None
+
+    def _run(self, place: str) -> dict[str, Any]:
         with _StopRequests() as stop:  # from before anything is said: Ctrl-C loses nothing
             self.progress.note(f"{self.engine.description}; run folder {self.folder.path}{place}")
             self.folder.start_logs(self.position["history"])
@@ -198,12 +220,13 @@ class Driver:
             step_began = time.perf_counter()
             try:
                 score = self.engine.step(batch)
-            except RunError as error:
-                raise RunError(self._diverged(str(error))) from None
+            except NotFiniteError as error:
+                raise self._diverged(error, self.steps_done + 1) from None
             p["loss_sum"] += score.loss * score.count
             p["correct"] += score.correct
             p["count"] += score.count
             p["batch"] += 1
+            self.steps_done += 1
             now = time.perf_counter()
             p["train_seconds"] += now - self.step_ended
             self.step_ended = now

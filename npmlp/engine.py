@@ -15,7 +15,7 @@ import numpy as np
 from npmlp import creation, dtypes, models, nn, optim, random
 from npmlp.autograd import no_grad
 from npmlp.checkpoint import Array
-from npmlp.driver import Score
+from npmlp.driver import NotFiniteError, Score
 from npmlp.errors import CheckpointError, NpmlpError, RunError
 from npmlp.optim import lr_scheduler
 from npmlp.recipes import Recipe
@@ -107,7 +107,7 @@ class NpmlpEngine:
         loss = self.loss(logits, y)
         value = loss.item()
         if not math.isfinite(value):
-            raise RunError(self._first_not_finite(x, value))
+            raise self._first_not_finite(x, value)
         loss.backward()
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
@@ -171,13 +171,18 @@ class NpmlpEngine:
                 return name
         return None
 
-    def _first_not_finite(self, x: Tensor, loss: float) -> str:
+    def _first_not_finite(self, x: Tensor, loss: float) -> NotFiniteError:
         """Where the numbers first went wrong, for a loss that is not finite."""
         name = self.not_finite()
         if name is not None:
-            return f"the loss is {loss}, and {name} is no longer finite since the step before"
+            return NotFiniteError(
+                f"the loss is {loss}, and {name} is not finite since the step before"
+            )
         if not np.isfinite(x.numpy()).all():
-            return f"the loss is {loss}, and the input has values that are not finite"
+            return NotFiniteError(
+                f"the loss is {loss}, and the input has values that are not finite",
+                advice="look at the data",
+            )
         culprit: list[str] = []
         hooks = [
             module.register_forward_hook(_watch(f"{name} ({type(module).__name__})", culprit))
@@ -189,7 +194,7 @@ class NpmlpEngine:
         for hook in hooks:
             hook.remove()
         where = f"first in the output of {culprit[0]}" if culprit else "in the loss itself"
-        return f"the loss is {loss}, {where}"
+        return NotFiniteError(f"the loss is {loss}, {where}")
 
 
 def _watch(name: str, culprit: list[str]) -> Any:

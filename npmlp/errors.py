@@ -27,7 +27,7 @@ class CheckpointError(NpmlpError, ValueError):
     """A checkpoint or saved file that is damaged, of another network, or not ours."""
 
 
-class RecipeError(NpmlpError, ValueError):
+class RecipeError(NpmlpError):
     """A recipe or a flag with a value that makes no sense."""
 
 

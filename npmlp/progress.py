@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any, Protocol
@@ -40,11 +41,19 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
     return "  ".join(parts)
 
 
+def say(text: str) -> None:
+    """Print a line. Where nobody reads any more (`| head`), the training goes on all the same."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Lines:
     """One line per epoch, for a log file or a pipe."""
 
     def note(self, text: str) -> None:
-        print(text, flush=True)
+        say(text)
 
     def start(self, epochs: int, epochs_done: int, batches: int) -> None:
         self.epochs = epochs
@@ -53,7 +62,7 @@ class Lines:
         pass
 
     def epoch(self, row: dict[str, Any]) -> None:
-        print(epoch_line(row, self.epochs), flush=True)
+        say(epoch_line(row, self.epochs))
 
     def close(self) -> None:
         pass
@@ -92,7 +101,7 @@ class Bars:
         self.console.print(text, soft_wrap=True, highlight=False)
 
     def start(self, epochs: int, epochs_done: int, batches: int) -> None:
-        self.epochs = epochs
+        self.epochs, self.batches = epochs, batches
         self.over_epochs = self.bars.add_task(
             "epochs", total=epochs, completed=epochs_done, numbers=""
         )
@@ -101,7 +110,8 @@ class Bars:
 
     def batch(self, done: int, loss: float, accuracy: float, lr: float, rate: float) -> None:
         now = time.perf_counter()
-        if now - self.shown < 0.1:  # the bar costs more than a training step
+        # the bar costs more than a training step
+        if now - self.shown < 0.1 and done < self.batches:
             return
         self.shown = now
         numbers = f"loss {loss:.4f}  {100 * accuracy:.2f} %  lr {lr:.3g}  {rate:,.0f} images/s"

@@ -11,7 +11,7 @@ import difflib
 import math
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from npmlp.errors import RecipeError
 
@@ -23,7 +23,9 @@ Init = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A network and how it is trained. The text under a field is its help on the command line."""
+    """A network and how it is trained."""
+
+    # the text under a field is its help on the command line
 
     name: str = "vanilla"
     """the recipe's name, in run folders and reports"""
@@ -89,18 +91,28 @@ class Recipe:
     def __post_init__(self) -> None:
         for field, low, high in _RANGES:
             value = getattr(self, field)
-            if value is not None and not (math.isfinite(value) and low <= value < high):
-                bound = "" if high == math.inf else f" and below {high:g}"
+            from_low = "above 0" if field in _ABOVE_ZERO else f"of at least {low:g}"
+            if value is None or (
+                math.isfinite(value) and low <= value < high and (value or field not in _ABOVE_ZERO)
+            ):
+                continue
+            bound = "" if high == math.inf else f" and below {high:g}"
+            raise RecipeError(f"{flag(field)}: got {value}, expected a number {from_low}{bound}")
+        for field, choices in _CHOICES.items():
+            if getattr(self, field) not in choices:
                 raise RecipeError(
-                    f"{flag(field)}: got {value}, expected a number of at least {low:g}{bound}"
+                    f"{flag(field)}: got {getattr(self, field)!r}, expected one of "
+                    f"{', '.join(choices)}"
                 )
-        for field in ("lr", "clip_norm"):
-            if getattr(self, field) == 0:
-                raise RecipeError(f"{flag(field)}: got 0, expected a number above 0")
+        if not self.name or set(self.name) & set("/\\:"):
+            raise RecipeError(f"--name: got {self.name!r}, expected a name without / \\ and :")
+        if self.momentum and self.optimizer != "sgd":
+            raise RecipeError(f"--momentum: {self.optimizer} has none; leave it out")
         if self.nesterov and not self.momentum:
             raise RecipeError("--nesterov: needs a momentum above 0; add --momentum 0.9")
 
 
+_ABOVE_ZERO = ("lr", "clip_norm", "factor")
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("dropout", 0, 1),
     ("epochs", 1, math.inf),
@@ -121,6 +133,12 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("seed", -(2**63), 2**64),
 )
 
+_CHOICES: dict[str, tuple[str, ...]] = {
+    name: get_args(kind)
+    for name, kind in get_type_hints(Recipe).items()
+    if get_origin(kind) is Literal
+}
+
 RECIPES = MappingProxyType({recipe.name: recipe for recipe in (Recipe(name="vanilla"),)})
 """Every named recipe; shared by npmlp and reference_torch."""
 
@@ -135,7 +153,7 @@ def named(name: str, what: str = "--recipe") -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(RECIPES)}."
+    hint = f"did you mean {' or '.join(near)}?" if near else f"the names: {', '.join(RECIPES)}"
     raise RecipeError(f"{what}: there is no {name!r}; {hint}")
 
 

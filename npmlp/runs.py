@@ -1,6 +1,7 @@
 """A run's folder: what is written there, and when.
 
 config.json              the recipe, versions, threads, machine; written first
+run.lock                 locked while a process trains here
 metrics.jsonl            one object per epoch
 checkpoints/             last.safetensors and best.safetensors
 tensorboard/             training loss, test accuracy, learning rate by epoch
@@ -9,8 +10,10 @@ summary.json, curves.png written at the end: a folder with a summary is a finish
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -18,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import npmlp
 from npmlp import recipes
 from npmlp.errors import RunError
 from npmlp.files import write_atomically
@@ -33,6 +37,11 @@ _TAGS = {
     "lr": "lr",
 }
 
+_SUMMARY = {
+    "recipe", "seed", "epochs", "train_loss", "test_accuracy", "test_correct", "test_count",
+    "best_epoch", "seconds",
+}  # fmt: skip
+
 
 class RunFolder:
     """The files of one run.
@@ -46,23 +55,16 @@ class RunFolder:
         self.best = self.path / "checkpoints" / "best.safetensors"
         self.curves = self.path / "curves.png"
         self._scalars: _Scalars | None = None
+        self._lock: Any = None
 
     @classmethod
     def create(
         cls, path: str | Path | None, recipe: Recipe, engine: str, **facts: Any
     ) -> RunFolder:
-        """Make the folder and its config.json.
+        """Make the folder and its config.json, and lock it.
 
         Raises RunError where the folder cannot be written or holds a run already.
         """
-        if path is None:
-            path = _unused(Path("runs") / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-        folder = cls(path)
-        if (folder.path / "config.json").exists():
-            raise RunError(
-                f"--out {folder.path}: already holds a run; continue it with --resume "
-                f"{folder.path}, or choose another folder"
-            )
         config = {
             "engine": engine,
             "recipe": dataclasses.asdict(recipe),
@@ -76,14 +78,43 @@ class RunFolder:
             },
             **facts,
         }
+        folder = cls(path or "runs")
         try:
+            if path is None:
+                folder = cls(_claim(f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
             folder.last.parent.mkdir(parents=True, exist_ok=True)
+            folder.lock()
+            if (folder.path / "config.json").exists():
+                raise RunError(
+                    f"--out {folder.path}: already holds a run; continue it with --resume "
+                    f"{folder.path}, or choose another folder"
+                )
             write_atomically(folder.path / "config.json", json.dumps(config, indent=2) + "\n")
         except OSError as error:
             raise RunError(
                 f"--out {folder.path}: cannot be written ({error.strerror}); choose another folder"
             ) from None
         return folder
+
+    def lock(self) -> None:
+        """Keep other processes from training here. The lock ends with the process, however it ends.
+
+        Raises RunError where another process has it.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / "run.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise RunError(f"{self.path}: another process is training in this folder") from None
+        self._lock = lock
+
+    def unlock(self) -> None:
+        """Let other processes train here."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def config(self) -> dict[str, Any]:
         """The content of config.json. Raises RunError where the folder holds no run."""
@@ -93,7 +124,13 @@ class RunFolder:
         """The content of summary.json, or None while the run is unfinished."""
         if not (self.path / "summary.json").exists():
             return None
-        return self._json("summary.json", "has no summary")
+        summary = self._json("summary.json", "has no summary")
+        missing = _SUMMARY - summary.keys()
+        if missing:
+            raise RunError(
+                f"{self.path / 'summary.json'}: is damaged, it lacks {', '.join(sorted(missing))}"
+            )
+        return summary
 
     def recipe(self) -> Recipe:
         """The recipe in config.json."""
@@ -123,8 +160,8 @@ class RunFolder:
         A run that was killed between a row and its checkpoint does that epoch again; its row must
         not stand there twice.
         """
-        for old in (self.path / "tensorboard").glob("events.*"):
-            old.unlink()
+        for old in [*self.path.glob("tensorboard/events.*"), *self.path.rglob("*.tmp")]:
+            old.unlink()  # the rows are written anew; a .tmp is what a kill left half written
         self._scalars = _scalars(self.path / "tensorboard")
         write_atomically(
             self.path / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in history)
@@ -157,18 +194,21 @@ class RunFolder:
         write_atomically(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
-def _unused(path: Path) -> Path:
-    """`path`, or with -2, -3, … where several runs start within a second."""
-    tried, n = path, 1
-    while tried.exists():
-        n += 1
-        tried = path.with_name(f"{path.name}-{n}")
-    return tried
+def _claim(name: str) -> Path:
+    """Make runs/`name`, or with -2, -3, … where several runs start within a second."""
+    Path("runs").mkdir(exist_ok=True)
+    for n in itertools.count(1):
+        path = Path("runs") / (name if n == 1 else f"{name}-{n}")
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()  # succeeds for one process only
+            return path
+    raise AssertionError("counting does not end")
 
 
 def _versions(engine: str) -> dict[str, str]:
-    packages = {"npmlp": ("npmlp", "numpy", "numba"), "torch": ("npmlp", "torch", "torchvision")}
-    return {name: importlib.metadata.version(name) for name in packages[engine]}
+    packages = {"npmlp": ("numpy", "numba"), "torch": ("torch", "torchvision")}
+    found = {name: importlib.metadata.version(name) for name in packages[engine]}
+    return {"npmlp": npmlp.__version__, **found}
 
 
 class _Scalars:

@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from npmlp import commands, progress, recipes
 from npmlp.driver import Driver, Engine, Stopped
 from npmlp.errors import RecipeError, RunError
+from npmlp.preserved import preserved_settings
 from npmlp.progress import Progress
 from npmlp.recipes import Recipe
 from npmlp.runs import RunFolder
@@ -45,6 +46,9 @@ class Run:
             )
 
 
+R = TypeVar("R", bound=Run)
+
+
 def fit(
     recipe: Recipe,
     run: Run | None = None,
@@ -57,22 +61,37 @@ def fit(
     None). Returns: the content of summary.json, and the run's folder. Raises: NpmlpError, with a
     sentence, for what the user can put right; driver.Stopped after Ctrl-C.
     """
-    from npmlp import config, dtypes
+    from npmlp import config
     from npmlp.engine import NpmlpEngine
 
-    run = run or Run()
-    if run.kernels is not None:
-        config.set_kernels(run.kernels)
-    if run.threads is not None and config.get_kernels() == "numba":
-        config.set_num_threads(run.threads)
-    before = dtypes.get_default_dtype()
-    try:
+    run = as_before(run or Run(), "kernels")
+    with preserved_settings():
+        if run.kernels is not None:
+            config.set_kernels(run.kernels)
+        compiled = config.get_kernels() == "numba"
+        if run.threads is not None and compiled:
+            config.set_num_threads(run.threads)
         return drive(
             lambda: NpmlpEngine(recipe, run.data), recipe, run, "npmlp", show or progress.Silent(),
-            kernels=config.get_kernels(), threads=run.threads,
+            kernels=config.get_kernels(), threads=config.get_num_threads() if compiled else 1,
         )  # fmt: skip
-    finally:
-        dtypes.set_default_dtype(before)
+
+
+def as_before(run: R, *fields: str) -> R:
+    """A resumed run with the settings that its numbers depend on, as its config.json has them.
+
+    Raises RecipeError where the command line asks for others.
+    """
+    if run.resume is None:
+        return run
+    config = RunFolder(run.resume).config()
+    kept = {field: config[field] for field in fields if field in config}
+    for field, value in kept.items():
+        if getattr(run, field) not in (None, value):
+            raise RecipeError(
+                f"--resume goes on with --{field} {value}, as the run began; leave out --{field}"
+            )
+    return dataclasses.replace(run, **kept)
 
 
 def drive(
@@ -87,8 +106,11 @@ def drive(
     if run.resume is None:
         engine = make_engine()  # before the folder: without data there is no run
         folder = RunFolder.create(run.out, recipe, name, **facts)
-        driver = Driver(engine, recipe, folder, show, run.checkpoint_seconds)
-        return driver.run(), folder
+        try:
+            driver = Driver(engine, recipe, folder, show, run.checkpoint_seconds)
+            return driver.run(), folder
+        finally:
+            folder.unlock()
     folder = RunFolder(run.resume)
     trained_by = folder.config().get("engine")
     if trained_by != name:
@@ -96,10 +118,16 @@ def drive(
     finished = folder.summary()
     if finished is not None:
         return finished, folder
-    driver = Driver(make_engine(), recipe, folder, show, run.checkpoint_seconds)
-    if folder.last.exists():
-        driver.resume()
-    return driver.run(f", {driver.place()}"), folder
+    try:
+        folder.lock()
+        driver = Driver(make_engine(), recipe, folder, show, run.checkpoint_seconds)
+        if folder.last.exists():
+            driver.resume()
+        return driver.run(f", {driver.place()}"), folder
+    except OSError as error:
+        raise RunError(f"--resume {folder.path}: {error.strerror or error}") from None
+    finally:
+        folder.unlock()
 
 
 # --------------------------------------------------------------------------------- command line
@@ -112,6 +140,8 @@ def parse(argv: Sequence[str], prog: str, form: type[Run]) -> tuple[Recipe, Run]
     # the flags' defaults are the values of the recipe that --arch, --recipe or --resume names
     resume = commands.value_of(argv, "--resume")
     if resume is not None:
+        if commands.value_of(argv, "--recipe") is not None:
+            raise RecipeError("--resume goes on with the run's own recipe; leave out --recipe")
         base = RunFolder(resume).recipe()
     else:
         recipe_name = commands.value_of(argv, "--recipe")
@@ -126,17 +156,18 @@ def parse(argv: Sequence[str], prog: str, form: type[Run]) -> tuple[Recipe, Run]
             else recipes.RECIPES["vanilla"]
         )
 
+    names = f"the recipe to start from: {', '.join(recipes.RECIPES)}"
     flags = dataclasses.make_dataclass(
         "Flags",
         [
-            ("what", tyro.conf.OmitArgPrefixes[Recipe]),
-            ("how", tyro.conf.OmitArgPrefixes[form]),  # type: ignore[valid-type, misc]
-            ("recipe", Annotated[str | None, tyro.conf.arg(help="the recipe to start from")]),
+            ("training", tyro.conf.OmitArgPrefixes[Recipe]),
+            ("run", tyro.conf.OmitArgPrefixes[form]),  # type: ignore[valid-type, misc]
+            ("recipe", Annotated[str | None, tyro.conf.arg(metavar="NAME", help=names)]),
         ],
     )
     flags.__doc__ = "Train a network on Fashion-MNIST."
     parsed: Any = commands.parse(flags, argv, prog, default=flags(base, form(), None))
-    what, how = parsed.what, parsed.how
+    what, how = parsed.training, parsed.run
     if resume is not None and what != base:
         changed = [
             recipes.flag(f.name)
@@ -178,13 +209,13 @@ def command(
 
 def _report(summary: dict[str, Any], folder: RunFolder, seconds: float) -> None:
     s = summary
-    print(
+    progress.say(
         f"test accuracy  {s['test_accuracy']:.4f}  ({s['test_correct']:,} of {s['test_count']:,} "
         f"images, after {s['epochs']} epochs)"
     )
-    print(f"wall time      {seconds:.1f} s")
-    print(f"run folder     {folder.path}")
-    print(f"pictures       {folder.curves}")
+    progress.say(f"wall time      {seconds:.1f} s")
+    progress.say(f"run folder     {folder.path}")
+    progress.say(f"pictures       {folder.curves}")
 
 
 def main(argv: Sequence[str]) -> int:

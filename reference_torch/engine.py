@@ -17,7 +17,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset, Subset, random_split
 
 from npmlp.checkpoint import Array
-from npmlp.driver import Score
+from npmlp.driver import NotFiniteError, Score
 from npmlp.errors import CheckpointError, RunError
 from npmlp.recipes import Recipe
 from npmlp.vision.datasets import load_fashion_mnist
@@ -120,12 +120,44 @@ class TorchEngine:
         loss = self.loss(logits, y)
         value = loss.item()
         if not math.isfinite(value):
-            raise RunError(f"the loss is {value}")
+            raise self._first_not_finite(x, value)
         loss.backward()
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
         return Score(value, int((logits.argmax(1) == y).sum().item()), len(y))
+
+    def _first_not_finite(self, x: torch.Tensor, loss: float) -> NotFiniteError:
+        name = self.not_finite()
+        if name is not None:
+            return NotFiniteError(
+                f"the loss is {loss}, and {name} is not finite since the step before"
+            )
+        if not torch.isfinite(x).all():
+            return NotFiniteError(
+                f"the loss is {loss}, and the input has values that are not finite",
+                advice="look at the data",
+            )
+        culprit: list[str] = []
+
+        def watch(layer: str) -> Any:
+            def hook(module: nn.Module, args: Any, output: torch.Tensor) -> None:
+                if not torch.isfinite(output).all():
+                    culprit.append(layer)
+
+            return hook
+
+        hooks = [
+            module.register_forward_hook(watch(f"{name} ({type(module).__name__})"))
+            for name, module in self.model.named_modules()
+            if not list(module.children())
+        ]
+        with torch.no_grad():
+            self.model(x)
+        for hook in hooks:
+            hook.remove()
+        where = f"first in the output of {culprit[0]}" if culprit else "in the loss itself"
+        return NotFiniteError(f"the loss is {loss}, {where}")
 
     def end_epoch(self, train_loss: float) -> None:
         if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):

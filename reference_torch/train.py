@@ -21,8 +21,8 @@ from npmlp.runs import RunFolder
 class Run(npmlp_train.Run):
     """Where and how a recipe is run."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
-    """where PyTorch computes"""
+    device: Literal["cpu", "cuda"] | None = None
+    """where PyTorch computes: on the CPU, if not given"""
 
 
 def fit(
@@ -33,8 +33,10 @@ def fit(
 
     from reference_torch.engine import TorchEngine
 
-    run = run or Run()
-    device = getattr(run, "device", "cpu")
+    # PyTorch's sums, unlike npmlp's, depend on the number of threads
+    run = npmlp_train.as_before(run or Run(), "device", "threads")
+    device = getattr(run, "device", None) or "cpu"
+    threads = torch.get_num_threads()
     if run.threads is not None:
         torch.set_num_threads(run.threads)
     before = torch.get_default_dtype()
@@ -45,6 +47,7 @@ def fit(
         )  # fmt: skip
     finally:
         torch.set_default_dtype(before)
+        torch.set_num_threads(threads)
 
 
 def main(argv: Sequence[str]) -> int:

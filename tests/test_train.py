@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import npmlp
-from npmlp import checkpoint, recipes, train
+from npmlp import checkpoint, driver, recipes, train
 from npmlp.errors import CheckpointError, RecipeError, RunError
 from npmlp.recipes import Recipe
 from npmlp.runs import RunFolder
@@ -39,6 +40,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run_command("npmlp.train", "--arch", "vanilla", *SMALL_FLAGS, "--out", str(folder))
     assert done.returncode == 0, done.stderr
     (folder.parent / "output.txt").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture
+def unfinished(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it that looks as if it had been stopped at the very end."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "summary.json").unlink()
     return folder
 
 
@@ -221,6 +231,75 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(
     assert without_times(folder) == without_times(finished)
 
 
+def test_resume_goes_on_with_the_kernels_that_the_run_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train.Run(out=str(tmp_path / "whole"), kernels="numpy")
+    train.fit(SMALL, whole)
+    stopped = train.Run(out=str(tmp_path / "stopped"), kernels="numpy")
+    with monkeypatch.context() as patched:  # a stop in the middle of the second epoch
+        patched.setattr("npmlp.runs.RunFolder.log", _interrupt)
+        with pytest.raises(driver.Stopped):
+            train.fit(SMALL, stopped)
+    train.fit(SMALL, train.Run(resume=str(tmp_path / "stopped")))
+    assert same_bits(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
+    with pytest.raises(RecipeError, match="leave out --kernels"):
+        train.fit(SMALL, train.Run(resume=str(tmp_path / "stopped"), kernels="numba"))
+
+
+def _interrupt(self: RunFolder, row: dict[str, object]) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_two_processes_do_not_train_in_one_folder(unfinished: Path) -> None:
+    holder = RunFolder(unfinished)
+    holder.lock()
+    done = run_command("npmlp.train", "--resume", str(unfinished))
+    assert done.returncode == 2
+    assert "another process is training in this folder" in done.stderr
+    holder.unlock()
+
+
+def test_runs_that_start_at_once_get_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [RunFolder.create(None, SMALL, "npmlp") for _ in range(4)]
+    assert len({folder.path for folder in folders}) == 4
+    for folder in folders:
+        folder.unlock()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes end otherwise on Windows")
+def test_training_goes_on_when_nobody_reads_its_lines_any_more(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "npmlp.train", *SMALL_FLAGS, "--out", str(tmp_path / "run")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0
+    assert errors == ""
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_what_a_kill_left_half_written_is_removed(unfinished: Path) -> None:
+    half = unfinished / "checkpoints" / "last.safetensors.123.tmp"
+    half.write_bytes(b"half")
+    train.fit(SMALL, train.Run(resume=str(unfinished)))
+    assert not half.exists()
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(unfinished: Path) -> None:
+    (unfinished / "metrics.jsonl").unlink()
+    (unfinished / "metrics.jsonl").mkdir()
+    with pytest.raises(RunError, match=r"metrics\.jsonl.*go on with --resume"):
+        train.fit(SMALL, train.Run(resume=str(unfinished)))
+
+
 # ------------------------------------------------------------------------------------- bad input
 
 
@@ -241,6 +320,8 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(
         (["--data", "no/such/folder"], "no/such/folder"),
         (["--validation", "test", "--validation-size", "10000"], "--validation-size 10000"),
         (["--resume", "no/such/run"], "no/such/run"),
+        (["--name", "../elsewhere"], "--name: got"),
+        (["--optimizer", "adam", "--momentum", "0.9"], "--momentum: adam has none"),
     ],
 )
 def test_a_wrong_flag_is_one_clear_message_and_exit_code_2(
@@ -278,14 +359,6 @@ def test_resume_refuses_other_settings(finished: Path) -> None:
         train.parse(["--resume", str(finished), "--lr", "0.5"], "train", train.Run)
 
 
-@pytest.fixture
-def unfinished(finished: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    shutil.copytree(finished, folder)
-    (folder / "summary.json").unlink()
-    return folder
-
-
 def test_a_truncated_checkpoint_is_named(unfinished: Path) -> None:
     path = unfinished / "checkpoints" / "last.safetensors"
     path.write_bytes(path.read_bytes()[:5000])
@@ -300,6 +373,32 @@ def test_a_checkpoint_of_another_recipe_is_named(unfinished: Path) -> None:
     checkpoint.write(path, other)
     with pytest.raises(CheckpointError, match="architecture lenet, expected vanilla"):
         train.fit(SMALL, train.Run(resume=str(unfinished)))
+
+
+def test_a_checkpoint_that_lacks_a_part_is_named(unfinished: Path) -> None:
+    path = unfinished / "checkpoints" / "last.safetensors"
+    damaged = checkpoint.read(path)
+    del damaged["position"]["batch"]  # type: ignore[misc]
+    checkpoint.write(path, damaged)
+    with pytest.raises(CheckpointError, match="is damaged, it lacks batch"):
+        train.fit(SMALL, train.Run(resume=str(unfinished)))
+
+
+def test_a_summary_that_lacks_a_part_is_named(unfinished: Path) -> None:
+    (unfinished / "summary.json").write_text("{}")
+    done = run_command("npmlp.train", "--resume", str(unfinished))
+    assert done.returncode == 2
+    assert "is damaged, it lacks best_epoch" in done.stderr
+
+
+def test_a_config_of_an_unknown_network_is_refused(unfinished: Path) -> None:
+    config = json.loads((unfinished / "config.json").read_text())
+    config["recipe"]["arch"] = "transformer"
+    (unfinished / "config.json").write_text(json.dumps(config))
+    for command in (["npmlp.train", "--resume"], ["npmlp.evaluate", "--run"]):
+        done = run_command(*command, str(unfinished))
+        assert done.returncode == 2
+        assert "--arch: got 'transformer'" in done.stderr
 
 
 def test_a_checkpoint_that_is_not_ours_is_named(unfinished: Path) -> None:
@@ -319,7 +418,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path:
         def end_epoch(self, train_loss: float) -> None:
             self.optimizer.param_groups[0]["lr"] = 1e30
 
-    with pytest.raises(RunError, match=r"stopped at step 1[12].*fc1|stopped at step 1[123].*fc"):
+    with pytest.raises(RunError, match=r"stopped at step 1[12] \(epoch 2\).*fc[12].*lower --lr"):
         train.drive(
             lambda: Overflows(recipe), recipe, train.Run(out=str(folder)), "npmlp",
             npmlp.progress.Silent(),
@@ -327,6 +426,24 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path:
     kept = checkpoint.read(folder / "checkpoints" / "last.safetensors")
     assert kept["position"]["epoch"] == 1
     assert all(np.isfinite(w).all() for w in weights(folder).values())
+
+
+def test_an_input_that_is_not_finite_is_named_and_the_rate_is_not_blamed(tmp_path: Path) -> None:
+    from npmlp.engine import NpmlpEngine
+
+    class Spoiled(NpmlpEngine):
+        def step(self, batch: Any) -> Any:
+            batch[0].numpy()[3, 0, 5, 5] = np.nan
+            return super().step(batch)
+
+    recipe = Recipe(limit=64, epochs=1)
+    with pytest.raises(
+        RunError, match=r"step 1 .*the input has values.*look at the data.*no check"
+    ):
+        train.drive(
+            lambda: Spoiled(recipe), recipe, train.Run(out=str(tmp_path / "run")), "npmlp",
+            npmlp.progress.Silent(),
+        )  # fmt: skip
 
 
 def test_recipes_of_every_name_are_complete() -> None:
