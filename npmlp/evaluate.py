@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 
 from npmlp import checkpoint, commands
 from npmlp.errors import CheckpointError, NpmlpError, RunError
+from npmlp.preserved import preserved_settings
 from npmlp.runs import RunFolder
 
 Which = Literal["best", "last"]
@@ -41,40 +43,82 @@ def evaluate(
     by default the one that the run reports: best where there is a validation set, else last.
     Returns: an Evaluation. Raises: NpmlpError where the run or the data cannot be read.
     """
-    from npmlp.engine import NpmlpEngine
+    from npmlp import autograd, nn
+    from npmlp.engine import EVALUATION_BATCH
+    from npmlp.utils.data import default_collate
     from npmlp.vision.datasets import FashionMNIST
 
     folder = RunFolder(run)
-    recipe = folder.recipe()
-    engine = NpmlpEngine(recipe, data)
-    load_weights(engine.model, folder, checkpoint)
-    predicted, actual = [], []
-    for logits, y in engine.predictions("test"):
-        predicted.append(logits.numpy().argmax(axis=1))
-        actual.append(y.numpy())
-    right = np.concatenate(predicted) == np.concatenate(actual)
+    loss_sum, predicted, actual = 0.0, [], []
+    with preserved_settings(), autograd.no_grad():
+        model, images = _model_and_images(folder, data, checkpoint)
+        loss = nn.CrossEntropyLoss(label_smoothing=folder.recipe().label_smoothing)
+        for start in range(0, len(images), EVALUATION_BATCH):
+            stop = min(start + EVALUATION_BATCH, len(images))
+            x, y = default_collate(images.__getitems__(range(start, stop)))
+            logits = model(x)
+            loss_sum += loss(logits, y).item() * len(y)
+            predicted.append(logits.numpy().argmax(axis=1))
+            actual.append(y.numpy())
     labels = np.concatenate(actual)
+    right = np.concatenate(predicted) == labels
     per_class = [
         (name, int(right[labels == i].sum()), int((labels == i).sum()))
         for i, name in enumerate(FashionMNIST.classes)
     ]
-    loss = engine.evaluate("test").loss
-    return Evaluation(loss, int(right.sum()), len(right), per_class)
+    return Evaluation(loss_sum / len(right), int(right.sum()), len(right), per_class)
+
+
+def _model_and_images(folder: RunFolder, data: str | None, which: Which | None) -> tuple[Any, Any]:
+    """The network of a run, and the test images that the run reports on."""
+    from npmlp import dtypes, models, random
+    from npmlp.engine import test_transform
+    from npmlp.utils.data import random_split
+    from npmlp.vision.datasets import FashionMNIST
+    from npmlp.vision.locate import places_for
+
+    recipe = folder.recipe()
+    dtypes.set_default_dtype(getattr(dtypes, recipe.dtype))
+    random.manual_seed(recipe.seed)
+    model = models.build(recipe)  # its draws come before those of the split, as in training
+    images: Any = FashionMNIST(
+        train=False,
+        transform=test_transform(recipe),
+        download=data is None,
+        places=places_for(data, "--data"),
+    )
+    if recipe.validation == "test":
+        left = len(images) - recipe.validation_size
+        images, _ = random_split(images, [left, recipe.validation_size])
+    load_weights(model, folder, which)
+    model.eval()
+    return model, images
 
 
 def load_weights(model: Any, folder: RunFolder, which: Which | None) -> Path:
-    """Put the weights of a run's checkpoint into a network; returns the checkpoint's path."""
+    """Put the weights of a run's checkpoint into a network; returns the checkpoint's path.
+
+    Raises: RunError where there is none yet, CheckpointError where it is of another recipe.
+    """
+    recipe = dataclasses.asdict(folder.recipe())
     if which is None:
-        which = "last" if folder.recipe().validation == "none" else "best"
+        which = "last" if recipe["validation"] == "none" else "best"
     path = folder.best if which == "best" else folder.last
     if not path.exists():
         raise RunError(f"{folder.path}: has no checkpoint {path.name} yet; train it first")
     found = checkpoint.read(path)
+    if found["recipe"] != recipe:
+        raise CheckpointError(
+            f"{path}: belongs to another recipe than config.json beside it "
+            f"(architecture {found['recipe'].get('arch')}, expected {recipe['arch']})"
+        )
     try:
         model.load_state_dict(found["state"]["model"])
     except (KeyError, NpmlpError, RuntimeError) as error:
-        arch = found["recipe"].get("arch")
-        raise CheckpointError(f"{path}: does not fit, it is of {arch} ({error})") from None
+        why = " ".join(str(error).split())  # on one line
+        raise CheckpointError(
+            f"{path}: does not fit the architecture {recipe['arch']} ({why})"
+        ) from None
     return path
 
 

@@ -72,6 +72,7 @@ class FashionMNIST(Dataset[tuple[Any, Any]]):
     download: look for the files in the other places too where `root` has none, and fetch them into
         root/FashionMNIST/raw where nobody has them.
     verify: False takes other images and labels under the same names.
+    places: where to look instead of `root`, as npmlp.vision.locate.places_for gives them.
 
     Attributes
     ----------
@@ -96,21 +97,23 @@ class FashionMNIST(Dataset[tuple[Any, Any]]):
         download: bool = False,
         *,
         verify: bool = True,
+        places: Sequence[Place] | None = None,
     ) -> None:
         self.root = root if root is None else os.path.expanduser(root)
         self.train = train
         self.transform = transform
         self.target_transform = target_transform
-        if self.root is None:
-            places, target = search_places(), None
-        else:
+        target = None
+        if places is None and self.root is None:
+            places = search_places()
+        elif places is None and self.root is not None:
             hint = "; leave root out, or set download=True, to have the usual places searched"
-            places = [Place(Path(self.root), "root", asked_for=True, hint=hint)]
-            places += search_places() if download else []
+            asked = Place(Path(self.root), "root", asked_for=True, hint=hint)
+            places = [asked, *(search_places() if download else [])]
             target = Path(self.root) / "FashionMNIST" / "raw"
         split = TRAIN if train else TEST
         arrays, self.source = load_splits(
-            [split], places, download=download, verify=verify, target=target
+            [split], places or [], download=download, verify=verify, target=target
         )
         images, labels = arrays[0]
         self.data, self.targets = from_numpy(images), from_numpy(labels)
