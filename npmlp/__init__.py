@@ -106,5 +106,5 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"npmlp.{name}")
     raise errors.OutsideSubsetError(
-        f"npmlp.{name}: npmlp does not have it; the README lists its subset of PyTorch"
+        f"npmlp.{name}: npmlp does not have it; docs/subset.md lists what it has of PyTorch"
     )

@@ -417,8 +417,8 @@ class Tensor(Operators):
 
     def __getattr__(self, name: str) -> Any:
         raise OutsideSubsetError(
-            f"Tensor.{name}: npmlp does not have it; it is not in the subset of PyTorch listed in "
-            "the README. x.numpy() gives the array, with all of NumPy, and from_numpy() comes back"
+            f"Tensor.{name}: npmlp does not have it; docs/subset.md lists what it has of PyTorch. "
+            "x.numpy() gives the array, with all of NumPy, and from_numpy() comes back"
         )
 
 

@@ -30,5 +30,5 @@ from npmlp.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 
 def __getattr__(name: str) -> Any:
     raise OutsideSubsetError(
-        f"npmlp.nn.{name}: npmlp does not have it; the README lists its subset of PyTorch"
+        f"npmlp.nn.{name}: npmlp does not have it; docs/subset.md lists what it has of PyTorch"
     )

@@ -139,7 +139,7 @@ class Tree:
         kind = type(self).__name__
         if name in _OUTSIDE:
             raise OutsideSubsetError(
-                f"{kind}.{name}: npmlp's modules do not have it; see the README"
+                f"{kind}.{name}: npmlp's modules do not have it; see docs/subset.md"
             )
         hint = ""
         if "_module_names" not in self.__dict__:

@@ -14,5 +14,5 @@ from npmlp.optim.sgd import SGD
 
 def __getattr__(name: str) -> Any:
     raise OutsideSubsetError(
-        f"npmlp.optim.{name}: npmlp does not have it; it has SGD, Adam and AdamW"
+        f"npmlp.optim.{name}: npmlp does not have it; it has SGD, Adam and AdamW (docs/subset.md)"
     )

@@ -34,5 +34,5 @@ from npmlp.nn.functional.products import conv2d, linear, pad
 
 def __getattr__(name: str) -> Any:
     raise OutsideSubsetError(
-        f"nn.functional.{name}: npmlp does not have it; the README lists its subset of PyTorch"
+        f"nn.functional.{name}: npmlp does not have it; docs/subset.md lists what it has of PyTorch"
     )

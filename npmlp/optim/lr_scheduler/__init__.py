@@ -21,5 +21,5 @@ from npmlp.optim.lr_scheduler.schedules import (
 def __getattr__(name: str) -> Any:
     raise OutsideSubsetError(
         f"npmlp.optim.lr_scheduler.{name}: npmlp does not have it; LambdaLR makes any schedule "
-        "from a function of the step"
+        "from a function of the step (docs/subset.md lists the others)"
     )

@@ -43,6 +43,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name[:1].isupper():  # PyTorch's classes; anything else is a plain AttributeError
         raise OutsideSubsetError(
-            f"npmlp.utils.data.{name}: npmlp does not have it; it has {', '.join(__all__)}"
+            f"npmlp.utils.data.{name}: npmlp does not have it; docs/subset.md lists what it has"
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

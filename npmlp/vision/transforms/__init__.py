@@ -31,6 +31,6 @@ def __getattr__(name: str) -> Any:
     if name[:1].isupper():  # torchvision's classes; anything else is a plain AttributeError
         raise OutsideSubsetError(
             f"npmlp.vision.transforms.{name}: npmlp does not have it; wrap a function of your own "
-            f"with Lambda, or use one of {', '.join(__all__)}"
+            "with Lambda, or use one of those in docs/subset.md"
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
