@@ -16,7 +16,7 @@ help:
 	@echo "make lint          ruff and mypy"
 	@echo "make check         lint, then test"
 	@echo "make bench-step    time a training step beside PyTorch's"
-	@echo "make bench-memory  measure a training step's memory beside PyTorch's"
+	@echo "make bench-memory  measure the peak memory of an epoch beside PyTorch's"
 	@echo "make bench-matmul  time the matrix product's versions, from three loops to blocks"
 	@echo "make clean         remove .venv"
 	@echo ""
