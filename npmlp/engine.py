@@ -23,6 +23,7 @@ from npmlp.tensor import Tensor
 from npmlp.utils.data import DataLoader, Dataset, Subset, default_collate, random_split
 from npmlp.vision import transforms
 from npmlp.vision.datasets import FashionMNIST
+from npmlp.vision.locate import places_for
 
 # of the training pixels, scaled to [0, 1]
 MEAN, DEVIATION = 0.2860, 0.3530
@@ -53,10 +54,11 @@ class NpmlpEngine:
     def _load_data(self, data: str | None) -> None:
         recipe = self.recipe
         plain = test_transform(recipe)
+        places, fetch = places_for(data, "--data"), data is None
         train = FashionMNIST(
-            data, train=True, transform=train_transform(recipe), download=data is None
+            train=True, transform=train_transform(recipe), places=places, download=fetch
         )
-        test = FashionMNIST(data, train=False, transform=plain, download=data is None)
+        test = FashionMNIST(train=False, transform=plain, places=places, download=fetch)
         self.source = train.source
         self.train_set: Any = train
         self.held_out: dict[str, Dataset[Any]] = {"test": test}
