@@ -1,12 +1,14 @@
 """Classify pictures: `python -m npmlp.predict --run runs/vanilla-… shoe.png 17`.
 
-An argument that is a number is the index of a test image.
+An argument that is a number is the index of a test image; a picture named 17 is ./17.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +18,13 @@ import tyro
 
 from npmlp import commands
 from npmlp.errors import DataError
+from npmlp.evaluate import load_weights
+from npmlp.preserved import preserved_settings
 from npmlp.runs import RunFolder
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Invert = Literal["auto", "yes", "no"]
+MOST_PIXELS = 50_000_000  # 200 MB while it is read
 
 
 @dataclass(frozen=True)
@@ -36,27 +41,17 @@ def read_image(path: str | Path, invert: Invert = "auto") -> tuple[Pixels, str]:
 
     Returns: the pixels, and a note of what was done to them. Raises: DataError.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            rgba = picture.convert("RGBA")
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such picture") from None
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"{path}: is not a picture that can be read ({error})") from None
-    clear = Image.new("RGBA", rgba.size, "black")
-    grey = Image.alpha_composite(clear, rgba).convert("L")  # what is transparent becomes black
-    notes = []
-    border = np.asarray(grey)
-    edge = np.concatenate([border[0], border[-1], border[:, 0], border[:, -1]])
+    notes: list[str] = []
+    grey = _on_one_colour(_opened(path, notes), notes)
+    values = np.asarray(grey)
+    edge = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
     dark_on_bright = float(np.median(edge)) > 127
     if grey.size != (28, 28):
         notes.append(f"scaled from {grey.width} × {grey.height}")
         side = max(grey.size)  # a square first, so that shapes are not stretched
-        fill = int(np.median(edge))
-        square = Image.new("L", (side, side), fill)
+        square = Image.new("L", (side, side), int(np.median(edge)))
         square.paste(grey, ((side - grey.width) // 2, (side - grey.height) // 2))
         grey = square.resize((28, 28), Image.Resampling.LANCZOS)
     pixels = np.asarray(grey, np.uint8)
@@ -64,6 +59,76 @@ def read_image(path: str | Path, invert: Invert = "auto") -> tuple[Pixels, str]:
         notes.append("inverted, for the training images are bright on black")
         pixels = 255 - pixels
     return pixels, "; ".join(notes)
+
+
+def _opened(path: str | Path, notes: list[str]) -> Any:
+    """The picture, upright, with 8 bits for each of red, green, blue and opacity."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            # PIL warns of large pictures, and refuses them from twice that on; the limit is ours
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                if picture.width * picture.height > MOST_PIXELS:
+                    raise _too_large(path, f"{picture.width:,} × {picture.height:,} pixels")
+                picture.load()
+                upright = ImageOps.exif_transpose(picture)
+                if upright.mode == "F" or upright.mode.startswith("I"):
+                    upright = _eight_bits(upright, path, notes)
+                return upright.convert("RGBA")
+    except Image.DecompressionBombError as error:
+        size = re.search(r"[0-9]+", str(error))  # "Image size (400000000 pixels) exceeds …"
+        raise _too_large(path, f"{int(size[0]):,} pixels" if size else "too large") from None
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such picture") from None
+    except DataError:
+        raise
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: is not a picture that can be read ({error})") from None
+
+
+def _too_large(path: str | Path, size: str) -> DataError:
+    return DataError(
+        f"{path}: the picture has {size}, and the limit is {MOST_PIXELS:,} pixels; make it smaller"
+    )
+
+
+def _eight_bits(picture: Any, path: str | Path, notes: list[str]) -> Any:
+    """A picture of more than 8 bits of grey as one of 8: black stays 0, the most becomes 255.
+
+    The most is 1, 255 or 65535, whichever first holds all values, or else the largest value; 16-bit
+    pictures have 65535.
+    """
+    from PIL import Image
+
+    values = np.asarray(picture).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise DataError(f"{path}: has values that are not finite")
+    largest = float(values.max(initial=0.0))
+    limits = (1.0, 255.0, 65535.0) if picture.mode == "F" else (65535.0,)
+    most = next((limit for limit in limits if largest <= limit), largest)
+    notes.append(f"0 … {most:.0f} brought to 0 … 255")
+    return Image.fromarray(np.rint(np.clip(values / most, 0, 1) * 255).astype(np.uint8))
+
+
+def _on_one_colour(rgba: Any, notes: list[str]) -> Any:
+    """The picture in grey; behind what is transparent, the colour that what is opaque differs from.
+
+    A dark drawing lies on white then, and is inverted later; all else lies on black.
+    """
+    from PIL import Image
+
+    colour = "black"
+    if rgba.getextrema()[3][0] < 255:  # the least opacity
+        # the means of a few fields, in which a pixel counts as much as it is opaque
+        small = rgba.resize((32, 32), Image.Resampling.BOX)
+        opacity = np.asarray(small.getchannel("A"), np.float64)
+        drawn = np.asarray(small.convert("L"), np.float64)
+        if opacity.any() and float(np.average(drawn, weights=opacity)) < 128:
+            colour = "white"
+        notes.append(f"what is transparent made {colour}")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, colour), rgba).convert("L")
 
 
 def predict(
@@ -80,35 +145,47 @@ def predict(
     """
     from npmlp import autograd, dtypes, functions, models
     from npmlp.engine import one_image
-    from npmlp.evaluate import load_weights
     from npmlp.vision.datasets import FashionMNIST
 
     folder = RunFolder(run)
     recipe = folder.recipe()
-    dtypes.set_default_dtype(getattr(dtypes, recipe.dtype))
-    model = models.build(recipe)
-    load_weights(model, folder, checkpoint)
-    model.eval()
-    test: FashionMNIST | None = None
     results = []
-    for image in images:
-        if image.lstrip("-").isdigit():
-            test = test or FashionMNIST(data, train=False, download=data is None)
-            index = int(image)
-            if not 0 <= index < len(test):
-                raise DataError(f"test image {image}: expected an index of 0 to {len(test) - 1}")
-            pixels = test.data.numpy()[index]
-            name = f"test image {index}"
-            note = f"labelled {test.classes[int(test.targets.numpy()[index])]}"
-        else:
-            pixels, note = read_image(image, invert)
-            name = image
-        with autograd.no_grad():
+    with preserved_settings(), autograd.no_grad():
+        dtypes.set_default_dtype(getattr(dtypes, recipe.dtype))
+        model = models.build(recipe)
+        load_weights(model, folder, checkpoint)
+        model.eval()
+        for name, pixels, note in _pictures(images, data, invert):
             probabilities = functions.softmax(model(one_image(pixels, recipe)), 1).numpy()[0]
-        order = np.argsort(-probabilities, kind="stable")
-        ranked = [(FashionMNIST.classes[i], float(probabilities[i])) for i in order]
-        results.append(Prediction(name, ranked, note))
+            order = np.argsort(-probabilities, kind="stable")
+            ranked = [(FashionMNIST.classes[i], float(probabilities[i])) for i in order]
+            results.append(Prediction(name, ranked, note))
     return results
+
+
+def _pictures(
+    images: Sequence[str], data: str | None, invert: Invert
+) -> Iterator[tuple[str, Pixels, str]]:
+    """(name, pixels, note) of each."""
+    from npmlp.vision.datasets import FashionMNIST
+    from npmlp.vision.locate import places_for
+
+    test: FashionMNIST | None = None
+    for image in images:
+        if not re.fullmatch(r"-?[0-9]+", image):
+            yield (image, *read_image(image, invert))
+            continue
+        if test is None:
+            places = places_for(data, "--data")
+            test = FashionMNIST(train=False, download=data is None, places=places)
+        index = int(image) if len(image) < 20 else -1  # Python refuses very long numbers
+        if not 0 <= index < len(test):
+            raise DataError(
+                f"test image {image}: expected an index of 0 to {len(test) - 1}; a picture in a "
+                f"file of this name is ./{image}"
+            )
+        label = test.classes[int(test.targets.numpy()[index])]
+        yield f"test image {index}", test.data.numpy()[index], f"labelled {label}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +193,7 @@ class Flags:
     """Name what is on pictures, with probabilities."""
 
     images: tyro.conf.Positional[tuple[str, ...]]
-    """pictures, or indices of test images"""
+    """pictures, or indices of test images; a picture in a file named 12 is ./12"""
     run: str
     """the run's folder"""
     data: str | None = None
@@ -136,6 +213,8 @@ def main(argv: Sequence[str]) -> int:
     flags = commands.parse(Flags, argv, "python -m npmlp.predict")
     if not flags.images:
         raise DataError("predict: name at least one picture, or an index of a test image")
+    if flags.top < 1:
+        raise DataError(f"--top: got {flags.top}, expected at least 1")
     predictions = predict(flags.run, flags.images, flags.data, flags.invert, flags.checkpoint)
     for p in predictions:
         print(f"{p.name}{f' ({p.note})' if p.note else ''}")
