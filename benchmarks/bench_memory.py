@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import machine
+
 RESULT = Path(__file__).parent / "results" / "memory.json"
 
 
@@ -25,7 +27,9 @@ def peak_mib(module: str) -> float:
 
 def main() -> None:
     peaks = {name: peak_mib(name) for name in ("npmlp.train", "reference_torch.train")}
-    RESULT.write_text(json.dumps({"benchmark": "peak memory in MiB", **peaks}, indent=2) + "\n")
+    result = {"benchmark": "peak memory in MiB", **peaks, "machine": machine.facts()}
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
     for name, peak in peaks.items():
         print(f"{name:22} {peak:7.0f} MiB at its peak")
 

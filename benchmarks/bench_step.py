@@ -11,16 +11,16 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import machine
+
 HERE = Path(__file__).parent
-PACKAGES = ("npmlp", "numpy", "numba", "torch")
+PACKAGES = ("npmlp", "numpy", "numba", "torch")  # whose versions matter to the result
 
 
 class Side:
@@ -91,13 +91,8 @@ def main() -> None:
         "ratio": {"median": quarters[1], "quarter": quarters[0], "three_quarters": quarters[2]},
         "pairs": args.pairs,
         "import_seconds": _imports(),
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-        },
-        "versions": {
-            p: importlib.metadata.version(p) for p in ("npmlp", "numpy", "numba", "torch")
-        },
+        "machine": machine.facts(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     for side in (ours, theirs):
         side.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import resource
 import sys
 import time
 
@@ -55,8 +54,7 @@ def main(side: str, threads: int, batch_size: int) -> None:
         began = time.perf_counter()
         loss = steps(n)
         seconds = time.perf_counter() - began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        answer(seconds=seconds, loss=loss, peak_mib=peak)
+        answer(seconds=seconds, loss=loss)
 
 
 if __name__ == "__main__":
