@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+import npmlp
 from npmlp import commands
 from npmlp.errors import NpmlpError
 
@@ -20,9 +21,19 @@ VERBS = {
 
 def dispatch(argv: Sequence[str]) -> int:
     """Run the command that the first word names."""
+    argv = list(argv)
+    while argv[:1] == ["--debug"]:  # commands.run has seen it
+        argv.pop(0)
+    if argv[:1] == ["--version"]:
+        print(f"npmlp {npmlp.__version__}")
+        return 0
     usage = "\n".join(f"  npmlp {verb:10} {text}" for verb, text in VERBS.items())
     if not argv or argv[0] in ("-h", "--help"):
-        print(f"usage: npmlp VERB [OPTIONS]    (npmlp VERB --help says more)\n\n{usage}")
+        print(
+            "usage: npmlp VERB [OPTIONS]    (npmlp VERB --help says more)\n"
+            "       npmlp --version\n\n"
+            f"{usage}\n\n--debug, anywhere, shows the whole stack when something goes wrong"
+        )
         return 0
     verb, *rest = argv
     if verb not in VERBS:
