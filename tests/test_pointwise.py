@@ -52,8 +52,38 @@ def test_clamp_takes_one_bound_or_two_and_promotes() -> None:
             assert_same_outcome(lambda lib, x: x.clamp(*bounds), numbers((2, 3), dtype))
     with pytest.raises(ShapeError, match="at least one of min and max"):
         npmlp.clamp(npmlp.ones(2))
-    with pytest.raises(DTypeError, match=r"a bound is a Tensor.*npmlp.maximum"):
-        npmlp.clamp(npmlp.ones(2), npmlp.zeros(2))
+    with pytest.raises(DTypeError, match=r"clamp: a bound is a str, expected a number, a Tensor"):
+        npmlp.clamp(npmlp.ones(2), "1")
+
+
+def test_clamp_takes_tensors_as_bounds() -> None:
+    x, low, high = numbers((3, 4)), numbers((4,), seed=1) - 0.5, numbers((3, 1), seed=2) + 0.5
+    x[0, 0], x[1, 1] = low[0], high[1, 0]  # at a bound the gradient is the input's
+    assert_same_gradients(lambda lib, x, a, b: lib.clamp(x, a, b), x, low, high)
+    assert_same_gradients(lambda lib, x, a: lib.clamp(x, min=a), x, low)
+    assert_same_gradients(lambda lib, x, b: x.clamp(max=b), x, high)
+    swapped = lambda lib, x, a, b: lib.clamp(x, b, a)  # noqa: E731
+    assert_same_gradients(swapped, x, low, high)
+
+
+def test_clamp_between_tensors_has_pytorchs_dtypes_and_nans() -> None:
+    for dtypes in itertools.product(("float32", "float64", "int64", "uint8"), repeat=3):
+        arrays = [numbers((2, 3), d, seed) for seed, d in enumerate(dtypes)]
+        assert assert_same_outcome(lambda lib, x, a, b: lib.clamp(x, a, b), *arrays)
+        zero_dims = [arrays[0], arrays[1][0, 0], arrays[2]]
+        assert assert_same_outcome(lambda lib, x, a, b: lib.clamp(x, a, b), *zero_dims)
+    values = np.array([np.nan, 1.0, 1.0, np.inf])
+    low, high = np.array([0.0, np.nan, 0.0, -np.inf]), np.array([2.0, 2.0, np.nan, np.inf])
+    assert assert_same_outcome(lambda lib, x, a, b: lib.clamp(x, a, b), values, low, high)
+    assert assert_same_outcome(lambda lib, x, a, b: x.clamp_(a, b), values, low, high)
+
+
+def test_clamp_refuses_a_number_beside_a_tensor_and_shapes_that_do_not_fit() -> None:
+    x = npmlp.ones(2, 3)
+    with pytest.raises(DTypeError, match=r"clamp: min is a Tensor and max a float.*two Tensors"):
+        x.clamp(npmlp.zeros(3), 2.0)
+    with pytest.raises(ShapeError, match=r"clamp: an input of shape \(2, 3\) and bounds.*\(5,\)"):
+        x.clamp(npmlp.zeros(3), npmlp.zeros(5))
 
 
 @pytest.mark.parametrize("op", ["softmax", "log_softmax"])

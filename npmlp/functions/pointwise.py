@@ -5,14 +5,15 @@ Where only floats have a result, whole numbers are taken as floats of the defaul
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npmlp import dtypes
 from npmlp.autograd import apply
 from npmlp.errors import DTypeError, ShapeError
-from npmlp.functions.arguments import Scalar, as_float
+from npmlp.functions.arguments import Scalar, as_float, one_dtype
+from npmlp.functions.arithmetic import where
 from npmlp.ops import activation, elementwise
 from npmlp.ops.common import normalize_dim
 
@@ -47,21 +48,49 @@ def abs(input: Tensor) -> Tensor:
     return apply(elementwise.ABS, input)
 
 
-def clamp(input: Tensor, min: Scalar | None = None, max: Scalar | None = None) -> Tensor:
-    """input, raised to `min` and lowered to `max`"""
+def clamp(
+    input: Tensor, min: Scalar | Tensor | None = None, max: Scalar | Tensor | None = None
+) -> Tensor:
+    """input, raised to `min` and lowered to `max`, which are numbers, or Tensors that broadcast"""
     if min is None and max is None:
         raise ShapeError("clamp: at least one of min and max must be given")
+    if hasattr(min, "_data") or hasattr(max, "_data"):
+        return _clamp_between(input, min, max)
     for bound in (min, max):
         if isinstance(bound, float):  # PyTorch clamps whole numbers to a float as floats
             input = as_float(input)
         elif not isinstance(bound, int | None):
             raise DTypeError(
-                f"clamp: a bound is a {type(bound).__name__}, expected a number or None; for a "
-                "tensor use npmlp.maximum or npmlp.minimum"
+                f"clamp: a bound is a {type(bound).__name__}, expected a number, a Tensor or None"
             )
         elif bound is not None and input._data.dtype == np.uint8 and not 0 <= bound <= 255:
             raise DTypeError(f"clamp: a uint8 tensor cannot be held at {bound}; use .long() first")
     return apply(elementwise.CLAMP, input, min=min, max=max)
+
+
+def _clamp_between(input: Tensor, min: Any, max: Any) -> Tensor:
+    """clamp with Tensors; an entry at its bound keeps its gradient, and nan anywhere gives nan."""
+    given = [bound for bound in (min, max) if bound is not None]
+    if not all(hasattr(bound, "_data") for bound in given):
+        raise DTypeError(
+            f"clamp: min is a {type(min).__name__} and max a {type(max).__name__}, expected two "
+            "numbers or two Tensors; make the number one with npmlp.tensor(...)"
+        )
+    try:
+        np.broadcast_shapes(input.shape, *(bound.shape for bound in given))
+    except ValueError:
+        raise ShapeError(
+            f"clamp: an input of shape {tuple(input.shape)} and bounds of shapes "
+            f"{', '.join(str(tuple(bound.shape)) for bound in given)} do not broadcast"
+        ) from None
+    result, *given = one_dtype("clamp", [input, *given])
+    if min is not None:
+        min = given.pop(0)
+        result = where((result < min) | (min != min), min, result)
+    if max is not None:
+        max = given.pop(0)
+        result = where((result > max) | (max != max), max, result)
+    return result
 
 
 def relu(input: Tensor) -> Tensor:
