@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npmlp import functions
+from npmlp.errors import DTypeError
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -51,8 +52,10 @@ class Operators:
     def __rpow__(self: Any, other: Any) -> Tensor:
         return functions.pow(other, self) if _operand(other) else NotImplemented
 
-    def __matmul__(self: Any, other: Tensor) -> Tensor:
-        return functions.matmul(self, other) if isinstance(other, Operators) else NotImplemented
+    def __matmul__(self: Any, other: Any) -> Tensor:
+        if not _operand(other) or isinstance(other, (int, float, np.generic)):
+            return NotImplemented
+        return functions.matmul(self, other)
 
     def __neg__(self: Any) -> Tensor:
         return functions.neg(self)
@@ -110,7 +113,14 @@ class Operators:
 
 
 def _operand(other: object) -> bool:
-    return isinstance(other, (Operators, int, float, np.generic))
+    if isinstance(other, (Operators, int, float, np.generic)):
+        return True
+    if isinstance(other, np.ndarray):  # PyTorch leaves its graph here without a word
+        raise DTypeError(
+            f"an operator between a Tensor and a numpy.ndarray of shape {other.shape}, expected a "
+            "Tensor or a number; make the array a Tensor with npmlp.from_numpy(...)"
+        )
+    return False
 
 
 def _array(other: Any) -> Any:

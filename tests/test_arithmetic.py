@@ -120,6 +120,9 @@ def test_what_is_not_a_tensor_or_number_is_refused() -> None:
             x + other
         with pytest.raises(TypeError):
             other * x
+    for operation in (operator.add, operator.matmul, operator.eq, operator.ne, operator.lt):
+        with pytest.raises(DTypeError, match=r"Tensor and a numpy.ndarray of shape \(2,\).*from_n"):
+            operation(x, np.ones(2))
     with pytest.raises(DTypeError, match=r"add: got a str beside a Tensor.*npmlp.tensor"):
         npmlp.add(x, "1")
 
