@@ -28,6 +28,13 @@ def _float_dtype(op: str, dtype: Any) -> np.dtype[Any]:
     return d.numpy
 
 
+def _checked(op: str, size: Sequence[int] | int) -> tuple[int, ...]:
+    shape = (size,) if isinstance(size, int) else tuple(size)
+    if any(n < 0 for n in shape):
+        raise ShapeError(f"{op}: got size {shape} with a negative dimension, expected 0 or more")
+    return shape
+
+
 def tensor(
     data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -93,24 +100,25 @@ def full(
 ) -> Tensor:
     """A tensor of shape `size` with every entry `fill_value`, whose type decides the dtype."""
     d = dtypes.as_dtype(type(fill_value) if dtype is None else dtype, "full")
-    shape = (size,) if isinstance(size, int) else tuple(size)
-    return _finish(np.full(shape, fill_value, d.numpy), requires_grad, device)
+    return _finish(np.full(_checked("full", size), fill_value, d.numpy), requires_grad, device)
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros, in the default dtype unless another is given."""
-    return full(_sizes(size), 0.0, dtype=dtype or float, device=device, requires_grad=requires_grad)
+    shape = _checked("zeros", _sizes(size))
+    return full(shape, 0.0, dtype=dtype or float, device=device, requires_grad=requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones, in the default dtype unless another is given."""
-    return full(_sizes(size), 1.0, dtype=dtype or float, device=device, requires_grad=requires_grad)
+    shape = _checked("ones", _sizes(size))
+    return full(shape, 1.0, dtype=dtype or float, device=device, requires_grad=requires_grad)
 
 
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor whose entries are not set."""
     d = dtypes.as_dtype(dtype or float, "empty")
-    return _finish(np.empty(_sizes(size), d.numpy), requires_grad, device)
+    return _finish(np.empty(_checked("empty", _sizes(size)), d.numpy), requires_grad, device)
 
 
 def zeros_like(

@@ -24,7 +24,8 @@ def save(obj: Any, f: Any) -> None:
     """Write dicts, lists and tuples of tensors, arrays, numbers, strings, None to `f`.
 
     Parameters: `f`, a path (written to a temporary name, then renamed) or a binary file.
-    Raises: CheckpointError for anything else, such as a whole Module.
+    Raises: CheckpointError for anything else, such as a whole Module, and for a path that cannot be
+    written.
 
     >>> import npmlp, tempfile, os
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.pt")
@@ -36,7 +37,13 @@ def save(obj: Any, f: Any) -> None:
     if hasattr(f, "write"):
         f.write(content)
     else:
-        write_atomically(f, content)
+        try:
+            write_atomically(f, content)
+        except OSError as error:
+            path = os.fspath(f)
+            folder = os.path.dirname(path) or "."
+            why = error.strerror if os.path.isdir(folder) else f"there is no folder {folder}"
+            raise CheckpointError(f"save: cannot write {path}: {why}") from None
 
 
 def load(f: Any, map_location: Any = None, *, weights_only: bool = True) -> Any:

@@ -184,3 +184,9 @@ def test_default_dtype_is_a_floating_one() -> None:
     for wrong in (npmlp.int64, "float32"):
         with pytest.raises(DTypeError, match="set_default_dtype: got"):
             npmlp.set_default_dtype(wrong)
+
+
+def test_a_negative_size_is_refused_by_the_function_that_got_it() -> None:
+    for name in ("zeros", "ones", "empty", "full"):
+        with pytest.raises(ShapeError, match=rf"^{name}: got size \(2, -1\) with a negative"):
+            getattr(npmlp, name)((2, -1), *([3.0] if name == "full" else []))

@@ -211,3 +211,13 @@ def test_loading_runs_no_code() -> None:
     content = len(header).to_bytes(8, "little") + header
     with pytest.raises(CheckpointError, match="damaged"):
         npmlp.load(io.BytesIO(content))
+
+
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "x.pt"
+    with pytest.raises(CheckpointError) as error:
+        npmlp.save({}, path)
+    assert str(error.value) == f"save: cannot write {path}: there is no folder {path.parent}"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CheckpointError, match=r"save: cannot write .*/folder: Is a directory"):
+        npmlp.save({}, tmp_path / "folder")

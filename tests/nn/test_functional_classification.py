@@ -229,7 +229,7 @@ def test_losses_of_classes_say_what_is_wrong() -> None:
     x, t = npmlp.ones(4, 3), npmlp.tensor([0, 1, 2, 0])
     with pytest.raises(ShapeError, match=r"target has shape \(4, 1\), expected \(4,\) .*squeeze"):
         F.cross_entropy(x, t.view(4, 1))
-    with pytest.raises(DTypeError, match=r"target has dtype torch.float32 .* \.long\(\)"):
+    with pytest.raises(DTypeError, match=r"target has dtype float32 .* \.long\(\)"):
         F.cross_entropy(x, t.float())
     with pytest.raises(ShapeError, match=r"weight has shape \(4,\), expected \(3,\), one per"):
         F.cross_entropy(x, t, npmlp.ones(4))

@@ -275,6 +275,8 @@ def test_a_dataset_that_can_only_be_iterated_over_is_outside_the_subset():
 def test_what_torch_has_and_npmlp_has_not_is_named():
     with pytest.raises(OutsideSubsetError, match=r"utils\.data\.IterableDataset: npmlp does not"):
         ours.IterableDataset()
+    with pytest.raises(OutsideSubsetError, match=r"utils\.data\.get_worker_info: npmlp does not"):
+        ours.get_worker_info()
 
 
 # ---- how samples are asked for ---------------------------------------------------------------

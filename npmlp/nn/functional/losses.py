@@ -139,8 +139,8 @@ def _rows(op: str, input: Tensor, target: Tensor, ignore_index: int) -> tuple[Te
     shape, of_target = tuple(input.shape), tuple(target.shape)
     if target._data.dtype not in (np.int64, np.uint8):
         raise DTypeError(
-            f"{op}: target has dtype {target.dtype} and shape {of_target}, expected classes in "
-            "int64, without the input's dimension C; convert them with .long()"
+            f"{op}: target has dtype {target.dtype.name} and shape {of_target}, expected classes "
+            "in int64, without the input's dimension C; convert them with .long()"
         )
     if len(shape) == 1:  # one example: PyTorch takes its target as () and as (1,)
         fits = of_target in ((), (1,))

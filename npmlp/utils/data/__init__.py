@@ -41,7 +41,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name[:1].isupper():  # PyTorch's classes; anything else is a plain AttributeError
+    # PyTorch's names; anything else is a plain AttributeError
+    if name[:1].isupper() or name == "get_worker_info":
         raise OutsideSubsetError(
             f"npmlp.utils.data.{name}: npmlp does not have it; docs/subset.md lists what it has"
         )
