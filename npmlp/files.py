@@ -7,6 +7,12 @@ import os
 from typing import Any
 
 
+def home_as_tilde(path: Any) -> str:
+    """A path as people write it: their home folder as ~."""
+    text, home = os.fspath(path), os.path.expanduser("~")
+    return "~" + text[len(home) :] if text.startswith(home + os.sep) else text
+
+
 def write_atomically(path: Any, content: bytes | str) -> None:
     """Write to a temporary name beside `path`, sync it to the disk, then rename.
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, random_split
 from npmlp.checkpoint import Array
 from npmlp.driver import NotFiniteError, Score
 from npmlp.errors import CheckpointError, RunError
+from npmlp.files import home_as_tilde
 from npmlp.recipes import Recipe
 from npmlp.vision.datasets import load_fashion_mnist
 from reference_torch import models
@@ -66,7 +67,7 @@ class TorchEngine:
         size = sum(p.numel() for p in self.model.parameters())
         self.description = (
             f"{recipe.name} in PyTorch on {device}: {size:,} parameters, "
-            f"{len(self.train_set):,} training images from {self.source}"
+            f"{len(self.train_set):,} training images from {home_as_tilde(self.source)}"
         )
 
     def _load_data(self, data: str | None) -> None:
