@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,9 +23,16 @@ from npmlp.errors import CheckpointError, RecipeError, RunError
 from npmlp.recipes import Recipe
 from npmlp.runs import RunFolder
 
-# three epochs of 32 steps, and 17 for the odd last batch: a second of work
-SMALL = Recipe(name="vanilla", limit=2000, epochs=3, seed=1)
-SMALL_FLAGS = ["--limit", "2000", "--epochs", "3", "--seed", "1"]
+# everything that a checkpoint has to keep: momentum, dropout and augmentation in the middle of an
+# epoch; an odd last batch; a second of work
+SMALL = Recipe(
+    name="vanilla", limit=6010, epochs=3, batch_size=32, seed=1, lr=0.02, momentum=0.9, dropout=0.2,
+    augment="flip_affine", patience=0,
+)  # fmt: skip
+SMALL_FLAGS = shlex.split(
+    "--limit 6010 --epochs 3 --batch-size 32 --seed 1 --lr 0.02 --momentum 0.9 --dropout 0.2 "
+    "--augment flip_affine --patience 0"
+)
 
 
 def run_command(*args: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
@@ -189,7 +197,8 @@ def test_resume_after_kill_is_bitwise_equal(moment: int, finished: Path, tmp_pat
     while not (folder / "config.json").exists():
         assert process.poll() is None, "the run ended before it began"
         time.sleep(0.001)
-    time.sleep(random.Random(moment).uniform(0, 1.0))  # an unbroken run takes about this long
+    # an unbroken run takes about this long, the first half second of it to import and compile
+    time.sleep(random.Random(moment).uniform(0, 2.2))
     process.kill()
     process.wait()
     done = run_command("npmlp.train", "--resume", str(folder))
