@@ -192,7 +192,6 @@ def test_the_default_generator_follows_the_module_functions() -> None:
 
 
 def test_get_state_is_a_tensor_of_the_same_bytes() -> None:
-    pytest.importorskip("npmlp.tensor")
     g = Generator().manual_seed(5)
     state = g.get_state()
     np.testing.assert_array_equal(state.numpy(), g.state_bytes())
