@@ -83,6 +83,6 @@ def test_two_epochs_in_float32_differ_in_few_test_images() -> None:
     ours, theirs = train_epochs(Recipe(limit=10_000, epochs=2, seed=7))
     mine, torchs = predictions(ours, theirs)
     # float32 sums in another order give other last bits, so images on the edge between two classes
-    # may change sides. None did at seeds 7 and 8 with AVX-512; other processors sum in other orders.
+    # may change sides. None did at seeds 7 and 8 with AVX-512; other processors sum otherwise.
     # 10 images are 0.1 points, well under the standard error of 0.27 of an accuracy on 10,000
     assert (mine != torchs).sum() <= 10
