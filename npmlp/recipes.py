@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from npmlp.errors import RecipeError
 
-Arch = Literal["vanilla"]
+Arch = Literal["vanilla", "lenet", "mixer", "residual"]
 Init = Literal[
     "default", "zeros", "xavier_normal", "xavier_uniform", "kaiming_normal", "kaiming_uniform"
 ]
@@ -35,6 +35,10 @@ class Recipe:
     """how weights start; default: as PyTorch's layers do; the others set the biases to zero"""
     dropout: float = 0.0
     """the share of hidden units that dropout zeroes while training, 0 to below 1"""
+    patch: int = 4
+    """the side of mixer's square patches, in pixels; it must divide the image's"""
+    output: Literal["logits", "softmax"] = "logits"
+    """what the network ends with; softmax is a mistake to look at: cross-entropy takes logits"""
 
     epochs: int = 20
     """passes over the training images"""
@@ -110,11 +114,14 @@ class Recipe:
             raise RecipeError(f"--momentum: {self.optimizer} has none; leave it out")
         if self.nesterov and not self.momentum:
             raise RecipeError("--nesterov: needs a momentum above 0; add --momentum 0.9")
+        if self.dropout and self.arch == "lenet":
+            raise RecipeError("--dropout: lenet has none; leave it out")
 
 
 _ABOVE_ZERO = ("lr", "clip_norm", "factor")
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("dropout", 0, 1),
+    ("patch", 1, math.inf),
     ("epochs", 1, math.inf),
     ("batch_size", 1, math.inf),
     ("lr", 0, math.inf),
@@ -139,7 +146,61 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     if get_origin(kind) is Literal
 }
 
-RECIPES = MappingProxyType({recipe.name: recipe for recipe in (Recipe(name="vanilla"),)})
+_VANILLA = Recipe(name="vanilla")
+_XAVIER = dataclasses.replace(_VANILLA, name="vanilla-xavier", init="xavier_normal")
+_AUGMENTED = dataclasses.replace(_XAVIER, name="vanilla-xavier-aug", augment="flip_affine")
+
+RECIPES = MappingProxyType(
+    {
+        recipe.name: recipe
+        for recipe in (
+            _VANILLA,
+            dataclasses.replace(_VANILLA, name="vanilla-zeros", init="zeros"),
+            _XAVIER,
+            _AUGMENTED,
+            dataclasses.replace(_AUGMENTED, name="vanilla-xavier-aug-dropout", dropout=0.5),
+            dataclasses.replace(_VANILLA, name="vanilla-double-softmax", output="softmax"),
+            Recipe(
+                name="lenet",
+                arch="lenet",
+                batch_size=20,
+                optimizer="adam",
+                lr=0.001,
+                scheduler="none",
+            ),
+            Recipe(
+                name="mixer",
+                arch="mixer",
+                dropout=0.1,
+                batch_size=128,
+                optimizer="adam",
+                lr=0.001,
+                scheduler="none",
+            ),
+            Recipe(
+                name="residual",
+                arch="residual",
+                init="kaiming_normal",
+                dropout=0.3,
+                epochs=120,
+                batch_size=128,
+                optimizer="adamw",
+                lr=5e-4,
+                weight_decay=0.19,
+                decay="weights",
+                label_smoothing=0.01,
+                clip_norm=1.0,
+                scheduler="cosine",
+                min_lr=2e-8,
+                augment="flip_affine",
+                translate=0.04,
+                scale=0.04,
+                validation="test",
+                validation_size=5000,
+            ),
+        )
+    }
+)
 """Every named recipe; shared by npmlp and reference_torch."""
 
 

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import math
+
 from npmlp import nn
+from npmlp.models.lenet import LeNet
+from npmlp.models.mixer import Mixer, Patchify
+from npmlp.models.residual import Residual
 from npmlp.models.vanilla import Vanilla
 from npmlp.recipes import Init, Recipe
 
+Shape = tuple[int, int, int]
 
-def build(recipe: Recipe) -> nn.Module:
-    """The recipe's network with its starting weights, drawn from the default generator."""
-    model = Vanilla(dropout=recipe.dropout)
+
+def build(recipe: Recipe, shape: Shape = (1, 28, 28), classes: int = 10) -> nn.Module:
+    """The recipe's network with its starting weights, drawn from the default generator.
+
+    Parameters: `shape`, of an image: (channels, height, width); `classes`, how many there are.
+    Raises: RecipeError where the network cannot take such images.
+    """
+    model: nn.Module
+    match recipe.arch:
+        case "vanilla":
+            model = Vanilla(math.prod(shape), classes, recipe.dropout)
+        case "lenet":
+            model = LeNet(shape, classes)
+        case "mixer":
+            model = Mixer(shape, classes, recipe.patch, recipe.dropout)
+        case "residual":
+            model = Residual(math.prod(shape), classes, recipe.dropout)
     initialize(model, recipe.init)
+    if recipe.output == "softmax":
+        model = nn.Sequential(model, nn.Softmax(dim=1))
     return model
 
 

@@ -12,17 +12,18 @@ from npmlp.tensor import Tensor
 class Vanilla(nn.Module):
     """A multilayer perceptron with one hidden layer.
 
-    Parameters: `dropout`, the share of hidden units zeroed while training.
-    Input: float Tensor of shape (N, 1, 28, 28) or (N, 784). Returns: logits, shape (N, 10).
+    Parameters: `inputs`, the pixels of an image; `classes`; `dropout`, the share of hidden units
+    zeroed while training.
+    Input: float Tensor of shape (N, …) with `inputs` values an image. Returns: logits (N, classes).
     """
 
-    def __init__(self, dropout: float = 0.0) -> None:
+    def __init__(self, inputs: int = 784, classes: int = 10, dropout: float = 0.0) -> None:
         super().__init__()
         self.flatten = nn.Flatten()
-        self.fc1 = nn.Linear(784, 100)
+        self.fc1 = nn.Linear(inputs, 100)
         self.relu = nn.ReLU()
         self.dropout = nn.Dropout(dropout)
-        self.fc2 = nn.Linear(100, 10)
+        self.fc2 = nn.Linear(100, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.flatten(x)  # (N, 784)
