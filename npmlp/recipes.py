@@ -80,10 +80,13 @@ class Recipe:
     """how far flip_affine's scale is from 1 at most"""
     normalize: Literal["standardize", "scale"] = "standardize"
     """inputs of mean 0 and deviation 1 over the training images, or pixels scaled to 0 ... 1"""
-    validation: Literal["none", "train", "test"] = "none"
-    """where validation images are held out from; the best checkpoint is then chosen on them"""
+    validation: Literal["none", "train", "test", "reported"] = "none"
+    """where validation images are held out from, for choosing the best checkpoint on them; reported
+    chooses on the very test images that are reported, a mistake to look at"""
     validation_size: int = 5000
     """how many images are held out, if any are"""
+    early_stopping: int | None = None
+    """stop after so many epochs without a better validation accuracy, or lower training loss"""
     limit: int | None = None
     """train on the first so many training images only, to try something out"""
 
@@ -136,6 +139,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("translate", 0, 1),
     ("scale", 0, 1),
     ("validation_size", 1, math.inf),
+    ("early_stopping", 1, math.inf),
     ("limit", 1, math.inf),
     ("seed", -(2**63), 2**64),
 )
