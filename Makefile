@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint check bench-step bench-memory bench-matmul clean
+.PHONY: help train test lint check bench-step bench-memory bench-matmul reproduce accuracy clean
 
 help:
 	@echo "make train         install into .venv, fetch the data, train vanilla, show the test accuracy"
@@ -18,6 +18,8 @@ help:
 	@echo "make bench-step    time a training step beside PyTorch's"
 	@echo "make bench-memory  measure the peak memory of an epoch beside PyTorch's"
 	@echo "make bench-matmul  time the matrix product's versions, from three loops to blocks"
+	@echo "make reproduce     measure every recipe over seeds beside PyTorch, and write docs/results.md"
+	@echo "make accuracy      train it all afresh and fail where a recipe is short of its goal"
 	@echo "make clean         remove .venv"
 	@echo ""
 	@echo "PYTHON=python3.12  the Python that .venv is made with (now: $(PYTHON))"
@@ -44,6 +46,16 @@ bench-memory: $(VENV)/.installed-test
 
 bench-matmul: $(VENV)/.installed-test
 	$(PY) benchmarks/bench_matmul.py
+
+# Both take hours, can be stopped, and go on where they were.
+reproduce: $(VENV)/.installed-test
+	$(PY) benchmarks/reproduce.py
+	$(PY) benchmarks/results_page.py
+
+# a commit's own folder, so that what another commit trained never counts
+FRESH = runs/accuracy-$(shell git rev-parse --short HEAD)
+accuracy: $(VENV)/.installed-test
+	$(PY) benchmarks/reproduce.py --results $(FRESH)/results --runs $(FRESH) --check
 
 clean:
 	rm -rf $(VENV)

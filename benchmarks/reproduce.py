@@ -1,0 +1,219 @@
+"""Train every recipe over several seeds, in npmlp and in PyTorch: `make reproduce`.
+
+What has a result file is not trained again, and a training that was stopped goes on from its
+checkpoint, so this can be stopped and started at will. Hours on two cores.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import machine
+import tyro
+from measured import GOALS, RESULTS, Measured
+
+from npmlp import recipes
+from npmlp.recipes import RECIPES, Recipe
+from npmlp.runs import RunFolder
+
+MODULES = {"npmlp": "npmlp.train", "torch": "reference_torch.train"}
+VARIANTS = {
+    f"mixer-patch{patch}": dataclasses.replace(
+        RECIPES["mixer"], name=f"mixer-patch{patch}", patch=patch
+    )
+    for patch in (2, 7)
+}
+EVERYTHING = {**RECIPES, **VARIANTS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Measure every recipe's accuracy over seeds, in npmlp and in PyTorch."""
+
+    results: Path = RESULTS
+    """where the result files are"""
+    runs: Path = Path("runs/reproduce")
+    """where the run folders are"""
+    only: tuple[str, ...] = ()
+    """these recipes alone; mixer-patch2 and mixer-patch7 are the other patch sizes"""
+    engines: tuple[str, ...] = ("npmlp", "torch")
+    """npmlp, torch"""
+    seeds: int = 3
+    """how many seeds at least: 0, 1, …"""
+    most_seeds: int = 10
+    """how many at most, where the interval of the difference needs more to be narrow enough"""
+    jobs: int = 2
+    """trainings at a time, of one thread each; their numbers do not depend on it"""
+    check: bool = False
+    """the recipes that have a goal only, and an error at the end where one falls short of it"""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One recipe, seed and engine."""
+
+    recipe: Recipe
+    engine: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.recipe.name}/{self.engine}-seed{self.recipe.seed}"
+
+
+class Reproduction:
+    """Does what is missing, `jobs` at a time."""
+
+    def __init__(self, flags: Flags) -> None:
+        self.flags = flags
+        self.stopping = threading.Event()
+        self.processes: set[subprocess.Popen[str]] = set()
+
+    def names(self) -> list[str]:
+        unknown = set(self.flags.only) - EVERYTHING.keys()
+        if unknown:
+            raise SystemExit(f"--only: there is no {unknown}; the names: {', '.join(EVERYTHING)}")
+        return list(self.flags.only or (GOALS if self.flags.check else EVERYTHING))
+
+    def run(self) -> None:
+        """Train everything that is missing, then further seeds where they are needed."""
+        for seed in range(self.flags.most_seeds):
+            self._do(
+                Training(dataclasses.replace(EVERYTHING[name], seed=seed), engine)
+                for name in self.names()
+                for engine in self.flags.engines
+                if seed < self.flags.seeds or self._undecided(name)
+            )
+            if self.stopping.is_set():
+                return
+
+    def _undecided(self, name: str) -> bool:
+        both = set(self.flags.engines) == set(MODULES)
+        return both and name in GOALS and not Measured(name, self.flags.results).agrees()
+
+    def _do(self, wanted: Any) -> None:
+        missing = [t for t in wanted if not self._is_done(t)]
+        with concurrent.futures.ThreadPoolExecutor(self.flags.jobs) as pool:
+            for _ in pool.map(self._train, missing):
+                pass
+
+    def _file(self, training: Training) -> Path:
+        return self.flags.results / f"{training.key}.json"
+
+    def _is_done(self, training: Training) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(self._file(training).read_text())
+            return bool(found["recipe"] == dataclasses.asdict(training.recipe))
+        return False
+
+    def _train(self, training: Training) -> None:
+        if self.stopping.is_set():
+            return
+        folder = self.flags.runs / training.key
+        began = time.perf_counter()
+        if not self._goes_on(training, folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            recipe = folder.parent / f"{folder.name}-recipe.json"
+            recipe.write_text(json.dumps(dataclasses.asdict(training.recipe)))
+            place = ["--recipe", str(recipe), "--out", str(folder), "--threads", "1"]
+        else:
+            place = ["--resume", str(folder)]
+        log = folder.parent / f"{folder.name}.log"
+        with open(log, "a") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", MODULES[training.engine], *place, "--no-report"],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+            self.processes.add(process)
+            status = process.wait()
+            self.processes.discard(process)
+        if self.stopping.is_set():
+            return
+        if status:
+            print(f"{training.key}: failed, see {log}", flush=True)
+            return
+        result = self._record(training, folder)
+        print(
+            f"{training.key}: test accuracy {result['test_accuracy']:.4f}, "
+            f"{time.perf_counter() - began:.0f} s",
+            flush=True,
+        )
+
+    def _goes_on(self, training: Training, folder: Path) -> bool:
+        """Whether the folder holds this training, begun earlier."""
+        try:
+            return RunFolder(folder).recipe() == training.recipe
+        except Exception:
+            return False
+
+    def _record(self, training: Training, folder: Path) -> dict[str, Any]:
+        """Keep what the tables need of a finished run, in a small file."""
+        run = RunFolder(folder)
+        summary, config = run.summary(), run.config()
+        assert summary is not None
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        result: dict[str, Any] = {
+            **summary,
+            "engine": training.engine,
+            "recipe": dataclasses.asdict(training.recipe),
+            "threads": config["threads"],
+            "versions": config["versions"],
+            "machine": machine.facts(),
+            "train_loss_by_epoch": [round(row["train_loss"], 5) for row in rows],
+            "test_accuracy_by_epoch": [row["test_accuracy"] for row in rows],
+        }
+        if "val_accuracy" in rows[0]:
+            result["val_accuracy_by_epoch"] = [row["val_accuracy"] for row in rows]
+        path = self._file(training)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".tmp").write_text(json.dumps(result, indent=1) + "\n")
+        path.with_suffix(".tmp").replace(path)
+        return result
+
+    def stop(self, number: int, frame: Any) -> None:
+        """Let every training keep a checkpoint, and end."""
+        self.stopping.set()
+        for process in list(self.processes):
+            process.send_signal(signal.SIGTERM)
+
+
+def main() -> None:
+    flags = tyro.cli(Flags)
+    work = Reproduction(flags)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, work.stop)
+    work.run()
+    if work.stopping.is_set():
+        raise SystemExit("stopped; the same command goes on")
+    shortfalls = []
+    for name in work.names():
+        if name in GOALS:
+            found = Measured(name, flags.results)
+            if found.seeds("npmlp"):
+                print(f"{name:27} npmlp {found.mean('npmlp'):.4f}", end="")
+            if found.seeds("torch"):
+                print(f"  PyTorch {found.mean('torch'):.4f}  {found.interval()}", end="")
+            print()
+            shortfalls += found.shortfalls(flags.seeds)
+    if flags.check and shortfalls:
+        raise SystemExit("\n".join(shortfalls))
+
+
+if __name__ == "__main__":
+    main()
