@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint check bench-step bench-memory bench-matmul reproduce accuracy clean
+.PHONY: help train test lint check bench-step bench-memory bench-matmul bench-epochs reproduce accuracy clean
 
 help:
 	@echo "make train         install into .venv, fetch the data, train vanilla, show the test accuracy"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-step    time a training step beside PyTorch's"
 	@echo "make bench-memory  measure the peak memory of an epoch beside PyTorch's"
 	@echo "make bench-matmul  time the matrix product's versions, from three loops to blocks"
+	@echo "make bench-epochs  time an epoch of every recipe beside PyTorch's, and all of residual"
 	@echo "make reproduce     measure every recipe over seeds beside PyTorch, and write docs/results.md"
 	@echo "make accuracy      train it all afresh and fail where a recipe is short of its goal"
 	@echo "make clean         remove .venv"
@@ -43,6 +44,10 @@ bench-step: $(VENV)/.installed-test
 
 bench-memory: $(VENV)/.installed-test
 	$(PY) benchmarks/bench_memory.py
+
+bench-epochs: $(VENV)/.installed-test
+	$(PY) benchmarks/bench_epochs.py
+	$(PY) benchmarks/bench_epochs.py --whole
 
 bench-matmul: $(VENV)/.installed-test
 	$(PY) benchmarks/bench_matmul.py

@@ -88,7 +88,7 @@ class Measured:
     def agrees(self) -> bool:
         """Whether the interval is inside the margin."""
         interval = self.interval()
-        return interval is not None and -MARGIN < interval[0] and interval[1] < MARGIN
+        return interval is not None and interval[0] > -MARGIN and interval[1] < MARGIN
 
     def shortfalls(self, least_seeds: int = 3) -> list[str]:
         """What is not as it must be, in sentences."""

@@ -25,7 +25,6 @@ import machine
 import tyro
 from measured import GOALS, RESULTS, Measured
 
-from npmlp import recipes
 from npmlp.recipes import RECIPES, Recipe
 from npmlp.runs import RunFolder
 
