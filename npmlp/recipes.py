@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
+import hashlib
+import json
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from npmlp.errors import RecipeError
+from npmlp.recipe_fields import flag, kind
 
 Arch = Literal["vanilla", "lenet", "mixer", "residual"]
 Init = Literal[
@@ -96,23 +98,9 @@ class Recipe:
     """the precision of the computation"""
 
     def __post_init__(self) -> None:
-        for field, low, high in _RANGES:
-            value = getattr(self, field)
-            from_low = "above 0" if field in _ABOVE_ZERO else f"of at least {low:g}"
-            if value is None or (
-                math.isfinite(value) and low <= value < high and (value or field not in _ABOVE_ZERO)
-            ):
-                continue
-            bound = "" if high == math.inf else f" and below {high:g}"
-            raise RecipeError(f"{flag(field)}: got {value}, expected a number {from_low}{bound}")
-        for field, choices in _CHOICES.items():
-            if getattr(self, field) not in choices:
-                raise RecipeError(
-                    f"{flag(field)}: got {getattr(self, field)!r}, expected one of "
-                    f"{', '.join(choices)}"
-                )
-        if not self.name or set(self.name) & set("/\\:"):
-            raise RecipeError(f"--name: got {self.name!r}, expected a name without / \\ and :")
+        for field in _KINDS:
+            value = _KINDS[field].checked(getattr(self, field), flag(field))
+            object.__setattr__(self, field, value)  # lr=1 and lr=1.0 are one recipe
         if self.momentum and self.optimizer != "sgd":
             raise RecipeError(f"--momentum: {self.optimizer} has none; leave it out")
         if self.nesterov and not self.momentum:
@@ -121,34 +109,7 @@ class Recipe:
             raise RecipeError("--dropout: lenet has none; leave it out")
 
 
-_ABOVE_ZERO = ("lr", "clip_norm", "factor")
-_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("dropout", 0, 1),
-    ("patch", 1, math.inf),
-    ("epochs", 1, math.inf),
-    ("batch_size", 1, math.inf),
-    ("lr", 0, math.inf),
-    ("momentum", 0, 1),
-    ("weight_decay", 0, math.inf),
-    ("label_smoothing", 0, 1),
-    ("clip_norm", 0, math.inf),
-    ("factor", 0, 1),
-    ("patience", 0, math.inf),
-    ("step_size", 1, math.inf),
-    ("min_lr", 0, math.inf),
-    ("translate", 0, 1),
-    ("scale", 0, 1),
-    ("validation_size", 1, math.inf),
-    ("early_stopping", 1, math.inf),
-    ("limit", 1, math.inf),
-    ("seed", -(2**63), 2**64),
-)
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    name: get_args(kind)
-    for name, kind in get_type_hints(Recipe).items()
-    if get_origin(kind) is Literal
-}
+_KINDS = {field: kind(field, hint) for field, hint in get_type_hints(Recipe).items()}
 
 _VANILLA = Recipe(name="vanilla")
 _XAVIER = dataclasses.replace(_VANILLA, name="vanilla-xavier", init="xavier_normal")
@@ -208,11 +169,6 @@ RECIPES = MappingProxyType(
 """Every named recipe; shared by npmlp and reference_torch."""
 
 
-def flag(field: str) -> str:
-    """A field's name on the command line."""
-    return "--" + field.replace("_", "-")
-
-
 def named(name: str, what: str = "--recipe") -> Recipe:
     """The recipe of this name. Raises RecipeError with the near names."""
     if name in RECIPES:
@@ -222,13 +178,56 @@ def named(name: str, what: str = "--recipe") -> Recipe:
     raise RecipeError(f"{what}: there is no {name!r}; {hint}")
 
 
-def from_dict(fields: dict[str, Any], origin: str) -> Recipe:
-    """The recipe that `dataclasses.asdict` gave these fields. Raises RecipeError."""
-    known = {f.name for f in dataclasses.fields(Recipe)}
-    unknown = sorted(set(fields) - known)
-    if unknown:
-        raise RecipeError(f"{origin}: a recipe has no field {', '.join(unknown)}")
+def field_name(text: str, where: str = "recipe") -> str:
+    """The field that `text` names, as batch_size, batch-size or --batch-size.
+
+    Raises RecipeError with the near names.
+    """
+    name = text.strip().removeprefix("--").replace("-", "_")
+    if name not in _KINDS:
+        raise _no_field(name, where)
+    return name
+
+
+def _no_field(name: str, where: str) -> RecipeError:
+    near = difflib.get_close_matches(name, _KINDS, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"the fields: {', '.join(_KINDS)}"
+    return RecipeError(f"{where}: a recipe has no field {name!r}; {hint}")
+
+
+def parse_value(field: str, text: str) -> Any:
+    """The value of a field that `text` writes, as on a command line: "10", ".01", "none", "true".
+
+    Raises RecipeError for an unknown field, with the near names, and for a value of a wrong type or
+    outside the field's range.
+    """
+    field = field_name(field)
+    return _KINDS[field].checked(_KINDS[field].read(text), flag(field))
+
+
+def replace(recipe: Recipe, **fields: Any) -> Recipe:
+    """The recipe with other values in some fields. Raises RecipeError as Recipe does."""
+    return dataclasses.replace(recipe, **{field_name(f): value for f, value in fields.items()})
+
+
+def digest(recipe: Recipe) -> str:
+    """16 hexadecimal digits that stand for the recipe's numbers: SHA-256 of all fields but name."""
+    fields = dataclasses.asdict(recipe)
+    del fields["name"]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def from_dict(fields: dict[str, Any], origin: str, base: Recipe | None = None) -> Recipe:
+    """The recipe that `dataclasses.asdict` gave these fields; others are as in `base`.
+
+    Raises RecipeError, which begins with `origin`, for an unknown field, a value of a wrong type
+    or outside its range, and values that do not go together.
+    """
+    for field, value in fields.items():
+        if field not in _KINDS:
+            raise _no_field(field, origin)
+        _KINDS[field].checked(value, f"{origin}: {field}")
     try:
-        return Recipe(**fields)
-    except TypeError as error:
-        raise RecipeError(f"{origin}: a field of the recipe has a wrong type ({error})") from None
+        return dataclasses.replace(base or Recipe(), **fields)
+    except RecipeError as error:
+        raise RecipeError(f"{origin}: {error}") from None

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import npmlp
-from npmlp import checkpoint, driver, recipes, train
+from npmlp import checkpoint, driver, train
 from npmlp.errors import CheckpointError, RecipeError, RunError
 from npmlp.recipes import Recipe
 from npmlp.runs import RunFolder
@@ -453,23 +453,6 @@ def test_an_input_that_is_not_finite_is_named_and_the_rate_is_not_blamed(tmp_pat
             lambda: Spoiled(recipe), recipe, train.Run(out=str(tmp_path / "run")), "npmlp",
             npmlp.progress.Silent(),
         )  # fmt: skip
-
-
-def test_recipes_of_every_name_are_complete() -> None:
-    for name, recipe in recipes.RECIPES.items():
-        assert recipe.name == name
-
-
-def test_a_recipe_survives_its_json() -> None:
-    import dataclasses
-
-    text = json.dumps(dataclasses.asdict(SMALL))
-    assert recipes.from_dict(json.loads(text), "text") == SMALL
-
-
-def test_a_recipe_with_a_foreign_field_is_refused() -> None:
-    with pytest.raises(RecipeError, match="no field learning_rate"):
-        recipes.from_dict({"learning_rate": 1}, "text")
 
 
 def test_a_run_folder_without_a_run_is_named(tmp_path: Path) -> None:
