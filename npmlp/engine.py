@@ -23,11 +23,9 @@ from npmlp.recipes import Recipe
 from npmlp.tensor import Tensor
 from npmlp.utils.data import DataLoader, Dataset, Subset, default_collate, random_split
 from npmlp.vision import transforms
-from npmlp.vision.datasets import FashionMNIST
-from npmlp.vision.locate import places_for
+from npmlp.vision.datasets import Images
+from npmlp.vision.images import DataFacts, ImageData, load_image_data
 
-# of the training pixels, scaled to [0, 1]
-MEAN, DEVIATION = 0.2860, 0.3530
 EVALUATION_BATCH = 1000
 
 
@@ -38,54 +36,46 @@ class NpmlpEngine:
         self.recipe = recipe
         dtypes.set_default_dtype(getattr(dtypes, recipe.dtype))
         random.manual_seed(recipe.seed)
+        self.data = load_image_data(data)
         # PyTorch's order of draws: weights, then the split, then what the epochs draw
-        self.model = models.build(recipe)
+        self.model = models.build(recipe, self.data.shape, len(self.data.classes))
         self.optimizer = build_optimizer(recipe, self.model)
         self.scheduler = build_scheduler(recipe, self.optimizer)
         self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-        self._load_data(data)
+        self._split_data()
         self.loader = DataLoader(self.train_set, batch_size=recipe.batch_size, shuffle=True)
         self.batches_per_epoch = len(self.loader)
         size = sum(p.numel() for p in self.model.parameters())
         self.description = (
             f"{recipe.name}: {size:,} parameters, {len(self.train_set):,} training images "
-            f"from {home_as_tilde(self.source)}"
+            f"from {home_as_tilde(self.data.source)}"
         )
 
-    def _load_data(self, data: str | None) -> None:
-        recipe = self.recipe
-        plain = test_transform(recipe)
-        places, fetch = places_for(data, "--data"), data is None
-        train = FashionMNIST(
-            train=True, transform=train_transform(recipe), places=places, download=fetch
+    def _split_data(self) -> None:
+        recipe, data = self.recipe, self.data
+        self.train_set: Any = Images(
+            data.train_images, data.train_labels, train_transform(recipe, data)
         )
-        test = FashionMNIST(train=False, transform=plain, places=places, download=fetch)
-        self.source = train.source
-        self.train_set: Any = train
+        test = Images(data.test_images, data.test_labels, test_transform(recipe, data))
         self.held_out: dict[str, Dataset[Any]] = {"test": test}
         self.has_validation = recipe.validation != "none"
-        if self.has_validation:
-            self._split_off(train, test)
+        if recipe.validation == "reported":
+            self.held_out["validation"] = test
+        elif self.has_validation:
+            self._split_off(self.train_set, test)
         if recipe.limit is not None:
             first = range(min(recipe.limit, len(self.train_set)))
             self.train_set = Subset(self.train_set, first)
 
-    def _split_off(self, train: FashionMNIST, test: FashionMNIST) -> None:
+    def _split_off(self, train: Images, test: Images) -> None:
         """Hold images out for validation, a random choice by the recipe's seed."""
         recipe = self.recipe
         whole = train if recipe.validation == "train" else test
-        if recipe.validation_size >= len(whole):
-            raise RunError(
-                f"--validation-size {recipe.validation_size}: the {recipe.validation} set has "
-                f"{len(whole)} images, and some must be left"
-            )
-        rest, chosen = random_split(
-            whole, [len(whole) - recipe.validation_size, recipe.validation_size]
-        )
+        rest, chosen = split_off(recipe, whole)
         if recipe.validation == "train":
             self.train_set = rest
             held_in = copy.copy(train)  # the same images, without augmentation
-            held_in.transform = test_transform(recipe)
+            held_in.transform = test.transform
             self.held_out["validation"] = Subset(held_in, chosen.indices)
         else:
             self.held_out |= {"test": rest, "validation": chosen}
@@ -241,15 +231,29 @@ def build_scheduler(recipe: Recipe, optimizer: optim.Optimizer) -> Any:
     return None
 
 
-def test_transform(recipe: Recipe) -> transforms.Compose:
+def split_off(recipe: Recipe, whole: Dataset[Any]) -> list[Subset[Any]]:
+    """What is left of the images, and those held out for validation: one draw of a random order.
+
+    Raises RunError where nothing would be left.
+    """
+    count, size = len(whole), recipe.validation_size  # type: ignore[arg-type]
+    if size >= count:
+        raise RunError(
+            f"--validation-size {size}: the {recipe.validation} set has {count} images, and some "
+            "must be left"
+        )
+    return random_split(whole, [count - size, size])
+
+
+def test_transform(recipe: Recipe, data: ImageData | DataFacts) -> transforms.Compose:
     """An image as the network sees it when it is tested."""
     steps: list[Any] = [transforms.ToTensor()]
     if recipe.normalize == "standardize":
-        steps.append(transforms.Normalize((MEAN,), (DEVIATION,)))
+        steps.append(transforms.Normalize((data.mean,), (data.deviation,)))
     return transforms.Compose(steps)
 
 
-def train_transform(recipe: Recipe) -> transforms.Compose:
+def train_transform(recipe: Recipe, data: ImageData | DataFacts) -> transforms.Compose:
     """An image as the network sees it in training: augmented first, so that uncovered is black."""
     steps: list[Any] = []
     if recipe.augment != "none":
@@ -262,10 +266,12 @@ def train_transform(recipe: Recipe) -> transforms.Compose:
                 scale=(1 - recipe.scale, 1 + recipe.scale),
             )
         )
-    return transforms.Compose([*steps, *test_transform(recipe).transforms])
+    return transforms.Compose([*steps, *test_transform(recipe, data).transforms])
 
 
-def one_image(pixels: np.ndarray[Any, np.dtype[np.uint8]], recipe: Recipe) -> Tensor:
-    """A batch of one image, (1, 1, 28, 28), from pixels of shape (28, 28)."""
-    image: Tensor = test_transform(recipe)(pixels)
-    return creation.from_numpy(image.numpy().reshape(1, 1, 28, 28))
+def one_image(
+    pixels: np.ndarray[Any, np.dtype[np.uint8]], recipe: Recipe, data: ImageData | DataFacts
+) -> Tensor:
+    """A batch of one image, (1, 1, H, W), from pixels of shape (H, W)."""
+    image: Tensor = test_transform(recipe, data)(pixels)
+    return creation.from_numpy(image.numpy().reshape(1, *data.shape))

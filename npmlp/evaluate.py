@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
-
-from npmlp import checkpoint, commands
-from npmlp.errors import CheckpointError, NpmlpError, RunError
-from npmlp.preserved import preserved_settings
+from npmlp import commands
+from npmlp.predictions import Which, predictions_of
 from npmlp.runs import RunFolder
-
-Which = Literal["best", "last"]
 
 
 @dataclass(frozen=True)
@@ -43,83 +36,12 @@ def evaluate(
     by default the one that the run reports: best where there is a validation set, else last.
     Returns: an Evaluation. Raises: NpmlpError where the run or the data cannot be read.
     """
-    from npmlp import autograd, nn
-    from npmlp.engine import EVALUATION_BATCH
-    from npmlp.utils.data import default_collate
-    from npmlp.vision.datasets import FashionMNIST
-
-    folder = RunFolder(run)
-    loss_sum, predicted, actual = 0.0, [], []
-    with preserved_settings(), autograd.no_grad():
-        model, images = _model_and_images(folder, data, checkpoint)
-        loss = nn.CrossEntropyLoss(label_smoothing=folder.recipe().label_smoothing)
-        for start in range(0, len(images), EVALUATION_BATCH):
-            stop = min(start + EVALUATION_BATCH, len(images))
-            x, y = default_collate(images.__getitems__(range(start, stop)))
-            logits = model(x)
-            loss_sum += loss(logits, y).item() * len(y)
-            predicted.append(logits.numpy().argmax(axis=1))
-            actual.append(y.numpy())
-    labels = np.concatenate(actual)
-    right = np.concatenate(predicted) == labels
+    found = predictions_of(RunFolder(run), data, checkpoint)
     per_class = [
-        (name, int(right[labels == i].sum()), int((labels == i).sum()))
-        for i, name in enumerate(FashionMNIST.classes)
+        (name, int(found.right[found.labels == i].sum()), int((found.labels == i).sum()))
+        for i, name in enumerate(found.classes)
     ]
-    return Evaluation(loss_sum / len(right), int(right.sum()), len(right), per_class)
-
-
-def _model_and_images(folder: RunFolder, data: str | None, which: Which | None) -> tuple[Any, Any]:
-    """The network of a run, and the test images that the run reports on."""
-    from npmlp import dtypes, models, random
-    from npmlp.engine import test_transform
-    from npmlp.utils.data import random_split
-    from npmlp.vision.datasets import FashionMNIST
-    from npmlp.vision.locate import places_for
-
-    recipe = folder.recipe()
-    dtypes.set_default_dtype(getattr(dtypes, recipe.dtype))
-    random.manual_seed(recipe.seed)
-    model = models.build(recipe)  # its draws come before those of the split, as in training
-    images: Any = FashionMNIST(
-        train=False,
-        transform=test_transform(recipe),
-        download=data is None,
-        places=places_for(data, "--data"),
-    )
-    if recipe.validation == "test":
-        left = len(images) - recipe.validation_size
-        images, _ = random_split(images, [left, recipe.validation_size])
-    load_weights(model, folder, which)
-    model.eval()
-    return model, images
-
-
-def load_weights(model: Any, folder: RunFolder, which: Which | None) -> Path:
-    """Put the weights of a run's checkpoint into a network; returns the checkpoint's path.
-
-    Raises: RunError where there is none yet, CheckpointError where it is of another recipe.
-    """
-    recipe = dataclasses.asdict(folder.recipe())
-    if which is None:
-        which = "last" if recipe["validation"] == "none" else "best"
-    path = folder.best if which == "best" else folder.last
-    if not path.exists():
-        raise RunError(f"{folder.path}: has no checkpoint {path.name} yet; train it first")
-    found = checkpoint.read(path)
-    if found["recipe"] != recipe:
-        raise CheckpointError(
-            f"{path}: belongs to another recipe than config.json beside it "
-            f"(architecture {found['recipe'].get('arch')}, expected {recipe['arch']})"
-        )
-    try:
-        model.load_state_dict(found["state"]["model"])
-    except (KeyError, NpmlpError, RuntimeError) as error:
-        why = " ".join(str(error).split())  # on one line
-        raise CheckpointError(
-            f"{path}: does not fit the architecture {recipe['arch']} ({why})"
-        ) from None
-    return path
+    return Evaluation(found.loss, int(found.right.sum()), len(found.right), per_class)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +51,7 @@ class Flags:
     run: str
     """the run's folder"""
     data: str | None = None
-    """a folder with Fashion-MNIST; without it the usual places are searched"""
+    """a folder with the data; by default where the run found it, or the usual places"""
     checkpoint: Which | None = None
     """by default the one whose figures the run reports"""
     debug: bool = False
@@ -145,7 +67,8 @@ def main(argv: Sequence[str]) -> int:
         f"mean loss {result.loss:.4f}"
     )
     for name, correct, count in result.per_class:
-        print(f"  {name:12}  {correct / count:.4f}  ({correct:,} of {count:,})")
+        share = f"{correct / count:.4f}" if count else "     -"
+        print(f"  {name:12}  {share}  ({correct:,} of {count:,})")
     return 0
 
 

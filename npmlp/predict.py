@@ -11,16 +11,19 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tyro
 
 from npmlp import commands
 from npmlp.errors import DataError
-from npmlp.evaluate import load_weights
+from npmlp.predictions import facts_of, network_of
 from npmlp.preserved import preserved_settings
 from npmlp.runs import RunFolder
+
+if TYPE_CHECKING:
+    from npmlp.vision.images import DataFacts
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Invert = Literal["auto", "yes", "no"]
@@ -36,10 +39,13 @@ class Prediction:
     note: str = ""
 
 
-def read_image(path: str | Path, invert: Invert = "auto") -> tuple[Pixels, str]:
-    """A picture of any size as 28 × 28 grey pixels, bright on black as in Fashion-MNIST.
+def read_image(
+    path: str | Path, invert: Invert = "auto", size: tuple[int, int] = (28, 28)
+) -> tuple[Pixels, str]:
+    """A picture of any size as grey pixels, bright on black as in Fashion-MNIST.
 
-    Returns: the pixels, and a note of what was done to them. Raises: DataError.
+    Parameters: `size`, (height, width) of the result. Returns: the pixels, and a note of what was
+    done to them. Raises: DataError.
     """
     from PIL import Image
 
@@ -48,12 +54,14 @@ def read_image(path: str | Path, invert: Invert = "auto") -> tuple[Pixels, str]:
     values = np.asarray(grey)
     edge = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
     dark_on_bright = float(np.median(edge)) > 127
-    if grey.size != (28, 28):
+    height, width = size
+    if grey.size != (width, height):
         notes.append(f"scaled from {grey.width} × {grey.height}")
-        side = max(grey.size)  # a square first, so that shapes are not stretched
-        square = Image.new("L", (side, side), int(np.median(edge)))
-        square.paste(grey, ((side - grey.width) // 2, (side - grey.height) // 2))
-        grey = square.resize((28, 28), Image.Resampling.LANCZOS)
+        # on a canvas of the right proportions first, so that shapes are not stretched
+        times = max(grey.width / width, grey.height / height)
+        canvas = Image.new("L", (round(times * width), round(times * height)), int(np.median(edge)))
+        canvas.paste(grey, ((canvas.width - grey.width) // 2, (canvas.height - grey.height) // 2))
+        grey = canvas.resize((width, height), Image.Resampling.LANCZOS)
     pixels = np.asarray(grey, np.uint8)
     if invert == "yes" or (invert == "auto" and dark_on_bright):
         notes.append("inverted, for the training images are bright on black")
@@ -143,49 +151,48 @@ def predict(
     Parameters: `images`, paths of pictures, or indices of test images as text. Returns: a
     Prediction each. Raises: NpmlpError.
     """
-    from npmlp import autograd, dtypes, functions, models
+    from npmlp import autograd, dtypes, functions
     from npmlp.engine import one_image
-    from npmlp.vision.datasets import FashionMNIST
 
     folder = RunFolder(run)
-    recipe = folder.recipe()
+    recipe, facts = folder.recipe(), facts_of(folder)
+    model = network_of(folder, checkpoint)
     results = []
     with preserved_settings(), autograd.no_grad():
         dtypes.set_default_dtype(getattr(dtypes, recipe.dtype))
-        model = models.build(recipe)
-        load_weights(model, folder, checkpoint)
-        model.eval()
-        for name, pixels, note in _pictures(images, data, invert):
-            probabilities = functions.softmax(model(one_image(pixels, recipe)), 1).numpy()[0]
+        for name, pixels, note in _pictures(images, facts, data, invert):
+            output = model(one_image(pixels, recipe, facts))
+            if recipe.output == "logits":
+                output = functions.softmax(output, 1)
+            probabilities = output.numpy()[0]
             order = np.argsort(-probabilities, kind="stable")
-            ranked = [(FashionMNIST.classes[i], float(probabilities[i])) for i in order]
+            ranked = [(facts.classes[i], float(probabilities[i])) for i in order]
             results.append(Prediction(name, ranked, note))
     return results
 
 
 def _pictures(
-    images: Sequence[str], data: str | None, invert: Invert
+    images: Sequence[str], facts: DataFacts, data: str | None, invert: Invert
 ) -> Iterator[tuple[str, Pixels, str]]:
     """(name, pixels, note) of each."""
-    from npmlp.vision.datasets import FashionMNIST
-    from npmlp.vision.locate import places_for
+    from npmlp.vision.images import load_test_images
 
-    test: FashionMNIST | None = None
+    test: Any = None
     for image in images:
         if not re.fullmatch(r"-?[0-9]+", image):
-            yield (image, *read_image(image, invert))
+            yield (image, *read_image(image, invert, facts.shape[1:]))
             continue
         if test is None:
-            places = places_for(data, "--data")
-            test = FashionMNIST(train=False, download=data is None, places=places)
+            test = load_test_images(facts, data)
+        pixels, labels = test
         index = int(image) if len(image) < 20 else -1  # Python refuses very long numbers
-        if not 0 <= index < len(test):
+        if not 0 <= index < len(pixels):
             raise DataError(
-                f"test image {image}: expected an index of 0 to {len(test) - 1}; a picture in a "
+                f"test image {image}: expected an index of 0 to {len(pixels) - 1}; a picture in a "
                 f"file of this name is ./{image}"
             )
-        label = test.classes[int(test.targets.numpy()[index])]
-        yield f"test image {index}", test.data.numpy()[index], f"labelled {label}"
+        label = facts.classes[int(labels[index])]
+        yield f"test image {index}", pixels[index], f"labelled {label}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +204,7 @@ class Flags:
     run: str
     """the run's folder"""
     data: str | None = None
-    """a folder with Fashion-MNIST, for test images; without it the usual places are searched"""
+    """a folder with the data, for test images; by default where the run found it"""
     top: int = 3
     """how many classes are shown"""
     invert: Invert = "auto"

@@ -58,7 +58,74 @@ def load_fashion_mnist(
     return FashionMNISTData(train_images, train_labels, test_images, test_labels, CLASSES, source)
 
 
-class FashionMNIST(Dataset[tuple[Any, Any]]):
+class Images(Dataset[tuple[Any, Any]]):
+    """Pairs of an image and its class, from arrays.
+
+    Parameters
+    ----------
+    images: uint8 of shape (N, H, W). labels: int64 of shape (N,).
+    transform: called with each PIL image. What npmlp.vision.transforms has, is also applied to
+        whole batches, with the same results.
+    target_transform: called with each class.
+
+    Attributes
+    ----------
+    data: uint8 Tensor of shape (N, H, W). targets: int64 Tensor of shape (N,).
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.data, self.targets = from_numpy(images), from_numpy(labels)
+        self.transform = transform
+        self.target_transform = target_transform
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        from PIL import Image
+
+        image: Any = Image.fromarray(self.data.numpy()[index])
+        if self.transform is not None:
+            image = self.transform(image)
+        return image, self._target(index)
+
+    def _target(self, index: int) -> Any:
+        target = int(self.targets.numpy()[index])
+        return target if self.target_transform is None else self.target_transform(target)
+
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[tuple[Any, Any]]:
+        """The samples of a batch, at once where that gives the same numbers as one by one."""
+        if not self._takes_batches():
+            return [self[i] for i in indices]
+        index = np.asarray(indices, np.int64)
+        images = from_numpy(transform_batch(self.transform, self.data.numpy().take(index, axis=0)))
+        if self.target_transform is None:
+            labels = self.targets.numpy().take(index)
+            return Batch((images, from_numpy(labels)), lambda i: (images[i], int(labels[i])))
+        return [(images[n], self._target(i)) for n, i in enumerate(indices)]
+
+    def _takes_batches(self) -> bool:
+        """Whether the image transform is known throughout and makes Tensors.
+
+        A subclass with its own __getitem__ is asked for single samples. A target transform may draw
+        random numbers, which would then come in between those of the images.
+        """
+        steps = batch_steps(self.transform)
+        return (
+            steps is not None
+            and type(self).__getitem__ is Images.__getitem__
+            and any(isinstance(step, ToTensor) for step in steps)
+            and (self.target_transform is None or not any(step.draws for step in steps))
+        )
+
+
+class FashionMNIST(Images):
     """Pairs of an image and its class, 0 to 9.
 
     Parameters
@@ -101,8 +168,6 @@ class FashionMNIST(Dataset[tuple[Any, Any]]):
     ) -> None:
         self.root = root if root is None else os.path.expanduser(root)
         self.train = train
-        self.transform = transform
-        self.target_transform = target_transform
         target = None
         if places is None and self.root is None:
             places = search_places()
@@ -115,53 +180,12 @@ class FashionMNIST(Dataset[tuple[Any, Any]]):
         arrays, self.source = load_splits(
             [split], places or [], download=download, verify=verify, target=target
         )
-        images, labels = arrays[0]
-        self.data, self.targets = from_numpy(images), from_numpy(labels)
+        super().__init__(*arrays[0], transform, target_transform)
 
     @property
     def class_to_idx(self) -> dict[str, int]:
         """From the name of a class to its number."""
         return {name: i for i, name in enumerate(self.classes)}
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        from PIL import Image
-
-        image: Any = Image.fromarray(self.data.numpy()[index])
-        if self.transform is not None:
-            image = self.transform(image)
-        return image, self._target(index)
-
-    def _target(self, index: int) -> Any:
-        target = int(self.targets.numpy()[index])
-        return target if self.target_transform is None else self.target_transform(target)
-
-    def __getitems__(self, indices: Sequence[int]) -> Sequence[tuple[Any, Any]]:
-        """The samples of a batch, at once where that gives the same numbers as one by one."""
-        if not self._takes_batches():
-            return [self[i] for i in indices]
-        index = np.asarray(indices, np.int64)
-        images = from_numpy(transform_batch(self.transform, self.data.numpy().take(index, axis=0)))
-        if self.target_transform is None:
-            labels = self.targets.numpy().take(index)
-            return Batch((images, from_numpy(labels)), lambda i: (images[i], int(labels[i])))
-        return [(images[n], self._target(i)) for n, i in enumerate(indices)]
-
-    def _takes_batches(self) -> bool:
-        """Whether the image transform is known throughout and makes Tensors.
-
-        A subclass with its own __getitem__ is asked for single samples. A target transform may draw
-        random numbers, which would then come in between those of the images.
-        """
-        steps = batch_steps(self.transform)
-        return (
-            steps is not None
-            and type(self).__getitem__ is FashionMNIST.__getitem__
-            and any(isinstance(step, ToTensor) for step in steps)
-            and (self.target_transform is None or not any(step.draws for step in steps))
-        )
 
     def extra_repr(self) -> str:
         """A line of the repr that says which split this is."""
