@@ -6,6 +6,7 @@ each of the two can go on where the other stopped.
 
 from __future__ import annotations
 
+import importlib
 import operator
 import os
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from npmlp import config
 from npmlp.errors import CheckpointError, DTypeError, NpmlpError
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ Array = NDArray[Any]
 
 DEFAULT_SEED = 67280421310721  # of a generator that nobody has seeded
 _WORDS = 624  # 32-bit words in the state of MT19937
+_COMPILE_FROM = 2048  # numbers; for fewer, compiled loops are not worth loading
 
 # PyTorch's layout of a generator's state. `next` is the index of the word that comes, and left − 1
 # words remain before all are renewed; right after seeding left is 1 and next 0, later next is
@@ -158,6 +161,8 @@ class MersenneTwister:
 
     def raw_uint32(self, n: int) -> NDArray[np.uint32]:
         """The next n draws, shape (n,)."""
+        if self._compiled(n):
+            return self._filled("draw", np.empty(n, np.uint32))
         return self._draw(n).astype(np.uint32)
 
     def raw_uint64(self, n: int) -> NDArray[np.uint64]:
@@ -166,7 +171,29 @@ class MersenneTwister:
         return (pairs[0::2] << np.uint64(32)) | pairs[1::2]
 
     def _draw(self, n: int) -> NDArray[np.uint64]:
-        """n draws of 32 bits; the only place where the stream moves."""
+        """n draws of 32 bits, by NumPy; here and in `_filled` the stream moves."""
         if n:
             self._fresh = False
         return self._bits.random_raw(n)
+
+    def _compiled(self, n: int) -> bool:
+        """Whether n numbers come from the compiled loops."""
+        return n >= _COMPILE_FROM and config.get_kernels() == "numba"
+
+    def _filled(self, loop: str, out: Array, *arguments: Any) -> Array:
+        """`out`, filled by a compiled loop of npmlp.kernels.random with the same draws."""
+        compiled = getattr(importlib.import_module("npmlp.kernels.random"), loop)
+        self._fresh = False
+        with self._bits.lock:
+            compiled(self._memory(), out, *arguments)
+        return out
+
+    def _memory(self) -> NDArray[np.uint32]:
+        """The state where NumPy keeps it, shape (625,): the words, then the position.
+
+        It is looked up at each use, since a copy of this generator has memory of its own.
+        """
+        import ctypes
+
+        address: Any = self._bits.ctypes.state_address
+        return np.ctypeslib.as_array((ctypes.c_uint32 * (_WORDS + 1)).from_address(address))

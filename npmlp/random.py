@@ -30,7 +30,6 @@ Shape = int | Sequence[int]
 
 _LOW_24_BITS, _LOW_53_BITS = np.uint64(2**24 - 1), np.uint64(2**53 - 1)
 _RANDPERM_LIMIT = 214_748_364  # 2³² / 20: from here on PyTorch shuffles with another algorithm
-_COMPILE_FROM = 2048  # below it a shuffle is not worth loading the compiled loop for
 
 
 class Generator(MersenneTwister):
@@ -98,15 +97,13 @@ class Generator(MersenneTwister):
             raise OutsideSubsetError(
                 f"randperm: got n={n}, npmlp has PyTorch's order below {_RANDPERM_LIMIT} only"
             )
-        draws = self._draw(max(n - 1, 0))
-        from npmlp import config
-
-        if n >= _COMPILE_FROM and config.get_kernels() == "numba":
+        if self._compiled(n):
             from npmlp.kernels.random import shuffle
 
             out = np.arange(n)
-            shuffle(draws.astype(np.uint32), out)
+            shuffle(self.raw_uint32(n - 1), out)
             return out
+        draws = self._draw(max(n - 1, 0))
         order = list(range(n))  # a list, whose elements Python swaps faster than an array's
         distances = draws % np.arange(n, 1, -1, dtype=np.uint64)
         for i, distance in enumerate(distances.tolist()):
@@ -137,7 +134,10 @@ class Generator(MersenneTwister):
             )
         shape, n = _shape_and_count("uniform", shape)
         x: Array
-        if dtype == np.float32:
+        if self._compiled(n):
+            loop = "uniform_32" if dtype == np.float32 else "uniform_64"
+            x = self._filled(loop, np.empty(n, dtype))
+        elif dtype == np.float32:
             x = (self._draw(n) & _LOW_24_BITS).astype(np.float32) * np.float32(2.0**-24)
         else:
             x = (self.raw_uint64(n) & _LOW_53_BITS).astype(np.float64) * 2.0**-53
@@ -220,6 +220,8 @@ class Generator(MersenneTwister):
         shape, n = _shape_and_count("bernoulli", shape)
         # k·2⁻⁵³ < p as integers: k < ⌈p·2⁵³⌉, and p·2⁵³ is exact.
         below = np.uint64(math.ceil(float(p) * 2.0**53))
+        if self._compiled(n):
+            return self._filled("bernoulli", np.empty(n, np.bool_), below).reshape(shape)
         return ((self.raw_uint64(n) & _LOW_53_BITS) < below).reshape(shape)
 
     def dropout_noise(self, shape: Shape, p: float, dtype: DTypeLike = np.float32) -> Array:
