@@ -10,9 +10,12 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import os
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from npmlp.errors import RecipeError
 from npmlp.recipe_fields import flag, kind
@@ -169,13 +172,32 @@ RECIPES = MappingProxyType(
 """Every named recipe; shared by npmlp and reference_torch."""
 
 
+def find(text: str, what: str = "--recipe") -> Recipe:
+    """The recipe of this name, or in this JSON file. Raises RecipeError."""
+    if text in RECIPES or not (text.endswith(".json") or "/" in text or os.path.isfile(text)):
+        return named(text, what)
+    return from_file(text, what)
+
+
 def named(name: str, what: str = "--recipe") -> Recipe:
     """The recipe of this name. Raises RecipeError with the near names."""
-    if name in RECIPES:
-        return RECIPES[name]
-    near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"the names: {', '.join(RECIPES)}"
-    raise RecipeError(f"{what}: there is no {name!r}; {hint}")
+    if name not in RECIPES:
+        raise RecipeError(f"{what}: there is no {name!r}; {_near(name, RECIPES)}")
+    return RECIPES[name]
+
+
+def of_arch(arch: str) -> Recipe:
+    """The recipe that bears a network's name. Raises RecipeError with the near names."""
+    if arch in get_args(Arch):
+        return RECIPES[arch]
+    if arch in RECIPES:
+        raise RecipeError(f"--arch: {arch} is a recipe, not a network; use --recipe {arch}")
+    raise RecipeError(f"--arch: there is no {arch!r}; {_near(arch, get_args(Arch))}")
+
+
+def _near(name: str, names: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    return f"did you mean {' or '.join(near)}?" if near else f"the names: {', '.join(names)}"
 
 
 def field_name(text: str, where: str = "recipe") -> str:
@@ -231,3 +253,26 @@ def from_dict(fields: dict[str, Any], origin: str, base: Recipe | None = None) -
         return dataclasses.replace(base or Recipe(), **fields)
     except RecipeError as error:
         raise RecipeError(f"{origin}: {error}") from None
+
+
+def from_file(path: str | os.PathLike[str], what: str = "--recipe") -> Recipe:
+    """The recipe in a JSON file: an object with some or all fields, or a run's config.json.
+
+    Fields that the object leaves out are as in the recipe that its name names, else in that of its
+    arch, else in vanilla. Raises RecipeError for a file that cannot be read and as `from_dict`.
+    """
+    origin = f"{what} {os.fspath(path)}"
+    try:
+        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{origin}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{origin}: is not JSON ({error})") from None
+    if isinstance(fields, dict) and isinstance(fields.get("recipe"), dict):
+        return from_dict(fields["recipe"], origin)
+    if not isinstance(fields, dict):
+        raise RecipeError(
+            f'{origin}: holds no JSON object; expected one such as {{"arch": "lenet", "lr": 0.01}}'
+        )
+    bases = [name for key in ("name", "arch") if (name := str(fields.get(key))) in RECIPES]
+    return from_dict(fields, origin, RECIPES[bases[0]] if bases else None)

@@ -50,20 +50,23 @@ R = TypeVar("R", bound=Run)
 
 
 def fit(
-    recipe: Recipe,
+    recipe: Recipe | str,
     run: Run | None = None,
     *,
     show: Progress | None = None,
 ) -> tuple[dict[str, Any], RunFolder]:
     """Train a recipe, or go on with a run of it.
 
-    Parameters: `recipe`; `run`, where and how; `show`, where progress is reported (nowhere if
-    None). Returns: the content of summary.json, and the run's folder. Raises: NpmlpError, with a
-    sentence, for what the user can put right; driver.Stopped after Ctrl-C.
+    Parameters: `recipe`, or its name, or a JSON file with one; `run`, where and how; `show`, where
+    progress is reported (nowhere if None).
+    Returns: the content of summary.json, and the run's folder.
+    Raises: NpmlpError, with a sentence, for what the user can put right; driver.Stopped after
+    Ctrl-C.
     """
     from npmlp import config
     from npmlp.engine import NpmlpEngine
 
+    recipe = recipes.find(recipe, "fit") if isinstance(recipe, str) else recipe
     run = as_before(run or Run(), "kernels")
     with preserved_settings():
         if run.kernels is not None:
@@ -144,25 +147,22 @@ def parse(argv: Sequence[str], prog: str, form: type[Run]) -> tuple[Recipe, Run]
             raise RecipeError("--resume goes on with the run's own recipe; leave out --recipe")
         base = RunFolder(resume).recipe()
     else:
-        recipe_name = commands.value_of(argv, "--recipe")
-        arch_name = commands.value_of(argv, "--arch")
-        if arch_name is not None:
-            by_arch = recipes.named(arch_name, "--arch")
-        base = (
-            recipes.named(recipe_name)
-            if recipe_name is not None
-            else by_arch
-            if arch_name is not None
-            else recipes.RECIPES["vanilla"]
-        )
+        arch, recipe = (commands.value_of(argv, f) for f in ("--arch", "--recipe"))
+        base = recipes.of_arch(arch or "vanilla")
+        if recipe is not None:
+            base = recipes.find(recipe)
 
-    names = f"the recipe to start from: {', '.join(recipes.RECIPES)}"
+    names = (
+        f"the recipe to start from: {', '.join(recipes.RECIPES)}; or a JSON file with a recipe's "
+        "fields, such as a sweep's best or a run's config.json, where fields left out are as in "
+        "the recipe that its name, or else its arch, names"
+    )
     flags = dataclasses.make_dataclass(
         "Flags",
         [
             ("training", tyro.conf.OmitArgPrefixes[Recipe]),
             ("run", tyro.conf.OmitArgPrefixes[form]),  # type: ignore[valid-type, misc]
-            ("recipe", Annotated[str | None, tyro.conf.arg(metavar="NAME", help=names)]),
+            ("recipe", Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE", help=names)]),
         ],
     )
     flags.__doc__ = "Train a network on Fashion-MNIST."

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from npmlp import recipes
+from npmlp import commands, recipes, train
 from npmlp.errors import RecipeError
 from npmlp.recipes import RECIPES, Recipe
 
@@ -129,6 +130,99 @@ def test_replace_checks_as_a_recipe_does() -> None:
         recipes.replace(RECIPES["lenet"], epoch=3)
     with pytest.raises(RecipeError, match="--dropout: lenet has none"):
         recipes.replace(RECIPES["lenet"], dropout=0.5)
+
+
+# --------------------------------------------------------------------- by name, and from a file
+
+
+def parsed(*flags: str) -> Recipe:
+    """The recipe that the train command makes of its flags."""
+    return train.parse(flags, "train", train.Run)[0]
+
+
+def written(path: Path, content: Any) -> str:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+
+def test_arch_and_recipe_take_the_recipe_and_flags_override_it() -> None:
+    assert parsed() == RECIPES["vanilla"]
+    assert parsed("--arch", "lenet") == parsed("--recipe", "lenet") == RECIPES["lenet"]
+    assert parsed("--recipe=vanilla-zeros") == RECIPES["vanilla-zeros"]
+    mine = parsed("--recipe", "residual", "--epochs", "3", "--validation", "none")
+    assert mine == recipes.replace(RECIPES["residual"], epochs=3, validation="none")
+    assert mine.name == "residual"
+    both = parsed("--recipe", "residual", "--arch", "mixer")
+    assert both == recipes.replace(RECIPES["residual"], arch="mixer")
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_file_with_a_whole_recipe_is_that_recipe(recipe: Recipe, tmp_path: Path) -> None:
+    mine = recipes.replace(recipe, lr=0.012, name="mine")
+    file = written(tmp_path / "mine.json", dataclasses.asdict(mine))
+    assert parsed("--recipe", file) == mine
+    assert parsed("--recipe", file, "--epochs", "3") == recipes.replace(mine, epochs=3)
+
+
+def test_fields_that_a_file_leaves_out_are_those_of_its_name_or_else_its_arch(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "part.json"
+    for fields, base in [
+        ({"name": "residual", "epochs": 3}, "residual"),
+        ({"arch": "lenet", "epochs": 3}, "lenet"),
+        ({"name": "mine", "arch": "mixer", "epochs": 3}, "mixer"),
+        ({"epochs": 3}, "vanilla"),
+    ]:
+        assert recipes.from_file(written(file, fields)) == recipes.replace(RECIPES[base], **fields)
+    # a run's config.json was written whole: what it lacks is younger than the run
+    config = {"engine": "npmlp", "recipe": {"name": "residual", "arch": "residual"}}
+    assert recipes.from_file(written(file, config)) == Recipe(name="residual", arch="residual")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not JSON (Expecting property name"),
+        ("", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ([1], 'holds no JSON object; expected one such as {"arch"'),
+        ({"batchsize": 3}, "a recipe has no field 'batchsize'; did you mean batch_size"),
+        ({"lr": "0.1"}, "lr: got '0.1', expected a number above 0"),
+        ({"arch": "lenet", "lr": -1}, "lr: got -1, expected a number above 0"),
+        ({"arch": "lenett"}, "arch: got 'lenett', expected one of vanilla, lenet"),
+        ({"arch": "lenet", "dropout": 0.5}, "--dropout: lenet has none"),
+        ('{"lr": NaN}', "lr: got nan"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_one_sentence_with_file_and_field(
+    content: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path / "bad.json", content)
+    assert commands.run(train.main, ["--recipe", file]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: --recipe {file}: {message}") and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--recipe", "no/such.json"], "--recipe no/such.json: cannot be read (No such file"),
+        (["--recipe", "such.json"], "--recipe such.json: cannot be read (No such file"),
+        (["--recipe", "./tests"], "--recipe ./tests: cannot be read ("),
+        (["--recipe", "resdual"], "--recipe: there is no 'resdual'; did you mean residual?"),
+        (["--recipe", "zzz"], "--recipe: there is no 'zzz'; the names: vanilla, vanilla-zeros"),
+        (["--arch", "vanila"], "--arch: there is no 'vanila'; did you mean vanilla?"),
+        (["--arch", "vanilla-zeros"],
+         "--arch: vanilla-zeros is a recipe, not a network; use --recipe vanilla-zeros"),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_is_not_there_is_one_sentence(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.run(train.main, flags) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: {message}") and errors.count("\n") == 1
 
 
 # -------------------------------------------------------------------------------------- digest
