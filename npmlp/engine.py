@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from npmlp import creation, dtypes, models, nn, optim, random
+from npmlp import creation, dtypes, models, nn, observe, optim, random
 from npmlp.autograd import no_grad
 from npmlp.checkpoint import Array
 from npmlp.driver import NotFiniteError, Score
@@ -131,6 +131,18 @@ class NpmlpEngine:
                 x, y = default_collate(images.__getitems__(range(start, stop)))
                 yield self.model(x), y
         self.model.train()
+
+    def sample(self, split: Literal["train", "test"], count: int) -> tuple[Tensor, Tensor]:
+        if split == "test":
+            images: Any = self.held_out["test"]
+            chosen: tuple[Tensor, Tensor] = default_collate(
+                images.__getitems__(observe.spread(len(images), count))
+            )
+            return chosen
+        before = self.generator_state()
+        inputs, classes = observe.first(self.batches(0), count)
+        self.set_generator_state(before)
+        return inputs, classes
 
     # ----------------------------------------------------------------------------------- state
 
