@@ -14,36 +14,20 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader, Dataset, Subset, random_split
+from torch.utils.data import Subset, random_split
 
+from npmlp import observe
 from npmlp.checkpoint import Array
 from npmlp.driver import NotFiniteError, Score
 from npmlp.errors import CheckpointError, RunError
 from npmlp.files import home_as_tilde
 from npmlp.recipes import Recipe
-from npmlp.vision.datasets import load_fashion_mnist
-from reference_torch import models
-from reference_torch.torchvision_cpu import import_torchvision
+from npmlp.vision.images import load_image_data
+from reference_torch import batches, models
+from reference_torch.batches import Augmentation, Images
 
 MEAN, DEVIATION = 0.2860, 0.3530
 EVALUATION_BATCH = 1000
-
-
-class Images(Dataset[tuple[torch.Tensor, int]]):
-    """uint8 images and their classes, each image as a PIL picture through the transform."""
-
-    def __init__(self, images: Array, labels: Array, transform: Any) -> None:
-        self.images = images
-        self.labels = labels
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        from PIL import Image
-
-        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
 
 
 class TorchEngine:
@@ -62,7 +46,7 @@ class TorchEngine:
         self.scheduler = _scheduler(recipe, self.optimizer)
         self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         self._load_data(data)
-        self.loader: Any = DataLoader(self.train_set, batch_size=recipe.batch_size, shuffle=True)
+        self.loader: Any = batches.loader(self.train_set, recipe.batch_size)
         self.batches_per_epoch = len(self.loader)
         size = sum(p.numel() for p in self.model.parameters())
         self.description = (
@@ -72,34 +56,51 @@ class TorchEngine:
 
     def _load_data(self, data: str | None) -> None:
         recipe = self.recipe
-        arrays = load_fashion_mnist(data)
+        arrays = self.data = load_image_data(data)
         self.source = arrays.source
-        plain, augmented = _transforms(recipe)
-        train = Images(arrays.train_images, arrays.train_labels, augmented)
-        test = Images(arrays.test_images, arrays.test_labels, plain)
-        self.train_set: Any = train
+        normal = (MEAN, DEVIATION) if recipe.normalize == "standardize" else None
+        augmentation = (
+            None
+            if recipe.augment == "none"
+            else Augmentation(recipe.augment == "flip_affine", recipe.translate, recipe.scale)
+        )
+        train = self._on_device(arrays.train_images, arrays.train_labels)
+        test = Images(*self._on_device(arrays.test_images, arrays.test_labels), normal)
+        self.train_set: Any = Images(*train, normal, augmentation)
         self.held_out: dict[str, Any] = {"test": test}
         self.has_validation = recipe.validation != "none"
-        if self.has_validation:
-            whole = train if recipe.validation == "train" else test
-            parts = [len(whole) - recipe.validation_size, recipe.validation_size]
-            if parts[0] <= 0:
-                raise RunError(
-                    f"--validation-size {recipe.validation_size}: the {recipe.validation} set has "
-                    f"{len(whole)} images, and some must be left"
-                )
-            rest, chosen = random_split(whole, parts)
-            if recipe.validation == "train":
-                self.train_set = rest
-                held_in = Images(arrays.train_images, arrays.train_labels, plain)
-                self.held_out["validation"] = Subset(held_in, chosen.indices)
-            else:
-                self.held_out |= {"test": rest, "validation": chosen}
+        if recipe.validation == "reported":
+            self.held_out["validation"] = test
+        elif self.has_validation:
+            self._split_off(Images(*train, normal))
         if recipe.limit is not None:
             first = range(min(recipe.limit, len(self.train_set)))
             self.train_set = Subset(self.train_set, first)
-        # held-out images are always the same, so they go through the transform once
-        self.prepared = {name: _prepare(part, self.device) for name, part in self.held_out.items()}
+        # held-out images are always the same, so they are made ready once
+        self.prepared = {
+            name: part.__getitems__(range(len(part))) for name, part in self.held_out.items()
+        }
+
+    def _on_device(self, images: Array, labels: Array) -> tuple[torch.Tensor, torch.Tensor]:
+        device = self.device
+        return torch.tensor(images, device=device), torch.tensor(labels, device=device)
+
+    def _split_off(self, plain_train: Images) -> None:
+        """Hold images out for validation, a random choice by the recipe's seed."""
+        recipe = self.recipe
+        whole = self.train_set if recipe.validation == "train" else self.held_out["test"]
+        left = len(whole) - recipe.validation_size
+        if left <= 0:
+            raise RunError(
+                f"--validation-size {recipe.validation_size}: the {recipe.validation} set has "
+                f"{len(whole)} images, and some must be left"
+            )
+        rest, chosen = random_split(whole, [left, recipe.validation_size])
+        if recipe.validation == "train":
+            self.train_set = rest
+            self.held_out["validation"] = Subset(plain_train, chosen.indices)
+        else:
+            self.held_out |= {"test": rest, "validation": chosen}
 
     # ---------------------------------------------------------------------------------- train
 
@@ -109,10 +110,10 @@ class TorchEngine:
 
     def batches(self, skip: int) -> Iterator[Any]:
         self.model.train()
-        batches: Iterator[Any] = iter(self.loader)
+        epoch: Iterator[Any] = iter(self.loader)
         for _ in range(skip):
-            next(batches)
-        return batches
+            next(epoch)
+        return epoch
 
     def step(self, batch: Any) -> Score:
         x, y = (part.to(self.device) for part in batch)
@@ -182,6 +183,18 @@ class TorchEngine:
         self.model.train()
         return Score(loss_sum / len(images), correct, len(images))
 
+    def sample(
+        self, split: Literal["train", "test"], count: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if split == "test":
+            images, labels = self.prepared["test"]
+            chosen = list(observe.spread(len(images), count))
+            return images[chosen], labels[chosen]
+        before = self.generator_state()
+        images, labels = observe.first(self.batches(0), count)
+        self.set_generator_state(before)
+        return images.to(self.device), labels.to(self.device)
+
     # ----------------------------------------------------------------------------------- state
 
     def state(self) -> dict[str, Any]:
@@ -217,12 +230,6 @@ class TorchEngine:
             if not torch.isfinite(tensor).all():
                 return name
         return None
-
-
-def _prepare(part: Any, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    pairs = [part[i] for i in range(len(part))]
-    images = torch.stack([image for image, _ in pairs])
-    return images.to(device), torch.tensor([label for _, label in pairs]).to(device)
 
 
 def _to_arrays(value: Any) -> Any:
@@ -272,18 +279,3 @@ def _scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer) -> Any:
     if recipe.scheduler == "step":
         return lr_scheduler.StepLR(optimizer, recipe.step_size, recipe.factor)
     return None
-
-
-def _transforms(recipe: Recipe) -> tuple[Any, Any]:
-    """For held-out images, and for training."""
-    transforms = import_torchvision().transforms
-    plain = [transforms.ToTensor()]
-    if recipe.normalize == "standardize":
-        plain.append(transforms.Normalize((MEAN,), (DEVIATION,)))
-    augmented = []
-    if recipe.augment != "none":
-        augmented.append(transforms.RandomHorizontalFlip())
-    if recipe.augment == "flip_affine":
-        t, s = recipe.translate, recipe.scale
-        augmented.append(transforms.RandomAffine(0, translate=(t, t), scale=(1 - s, 1 + s)))
-    return transforms.Compose(plain), transforms.Compose(augmented + plain)

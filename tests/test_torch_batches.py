@@ -1,0 +1,139 @@
+"""reference_torch's batches beside torchvision's transforms, image by image: equal bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from npmlp.recipes import RECIPES, Recipe
+from npmlp.vision.datasets import load_fashion_mnist
+from reference_torch import batches
+from reference_torch.batches import Augmentation, Images
+from reference_torch.torchvision_cpu import import_torchvision
+
+MEAN, DEVIATION = 0.2860, 0.3530
+
+
+@pytest.fixture(autouse=True)
+def default_dtype_afterwards() -> Iterator[None]:
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="module")
+def arrays() -> tuple[np.ndarray, np.ndarray]:
+    data = load_fashion_mnist()
+    return data.train_images[:1500].copy(), data.train_labels[:1500].astype(np.int64)
+
+
+class OneByOne(Dataset[tuple[torch.Tensor, int]]):
+    """What a PyTorch script has: each image through torchvision's transforms."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, recipe: Recipe) -> None:
+        transforms = import_torchvision().transforms
+        steps: list[Any] = []
+        if recipe.augment != "none":
+            steps.append(transforms.RandomHorizontalFlip())
+        if recipe.augment == "flip_affine":
+            t, s = recipe.translate, recipe.scale
+            steps.append(transforms.RandomAffine(0, translate=(t, t), scale=(1 - s, 1 + s)))
+        steps.append(transforms.ToTensor())
+        if recipe.normalize == "standardize":
+            steps.append(transforms.Normalize((MEAN,), (DEVIATION,)))
+        self.images, self.labels = images, labels
+        self.transform = transforms.Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        from PIL import Image
+
+        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+
+
+def whole_batches(images: np.ndarray, labels: np.ndarray, recipe: Recipe) -> Images:
+    augmentation = None
+    if recipe.augment != "none":
+        affine = recipe.augment == "flip_affine"
+        augmentation = Augmentation(affine, recipe.translate, recipe.scale)
+    normal = (MEAN, DEVIATION) if recipe.normalize == "standardize" else None
+    return Images(torch.tensor(images), torch.tensor(labels), normal, augmentation)
+
+
+def assert_same_epochs(slow: Any, fast: Any, seed: int, epochs: int = 2, size: int = 128) -> None:
+    """The same bits in the same order, and the generator in the same place."""
+    epochs_of = []
+    for loader in (DataLoader(slow, size, shuffle=True), batches.loader(fast, size)):
+        torch.manual_seed(seed)
+        epochs_of.append([list(loader) for _ in range(epochs)] + [torch.get_rng_state()])
+    (*expected, place), (*found, where) = epochs_of
+    assert torch.equal(place, where)
+    for one, other in zip(expected, found, strict=True):
+        for (x, y), (ours, labels) in zip(one, other, strict=True):
+            assert x.dtype == ours.dtype and y.dtype == labels.dtype
+            assert x.numpy().tobytes() == ours.numpy().tobytes()
+            assert torch.equal(y, labels)
+
+
+def distinct_preparations() -> list[Recipe]:
+    """The recipes that prepare their images in different ways."""
+    found = {(r.augment, r.translate, r.scale, r.normalize): r for r in RECIPES.values()}
+    return list(found.values())
+
+
+@pytest.mark.parametrize("recipe", distinct_preparations(), ids=lambda r: r.name)
+@pytest.mark.parametrize("seed", [0, 1, 2**40 + 7])
+def test_every_recipe_gets_the_batches_of_torchvision(
+    recipe: Recipe, seed: int, arrays: tuple[np.ndarray, np.ndarray]
+) -> None:
+    assert_same_epochs(OneByOne(*arrays, recipe), whole_batches(*arrays, recipe), seed, 1)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(augment="flip", normalize="scale"),
+        Recipe(augment="flip_affine", translate=0.5, scale=0.5),
+        Recipe(augment="flip_affine", translate=0.0, scale=0.0),
+        Recipe(augment="flip_affine", translate=0.04, scale=0.04, dtype="float64"),
+        Recipe(augment="flip", dtype="float64"),
+    ],
+    ids=["flip", "strong", "nothing", "float64", "flip64"],
+)
+def test_other_augmentations_are_those_of_torchvision(
+    recipe: Recipe, arrays: tuple[np.ndarray, np.ndarray]
+) -> None:
+    torch.set_default_dtype(getattr(torch, recipe.dtype))
+    assert_same_epochs(OneByOne(*arrays, recipe), whole_batches(*arrays, recipe), 5)
+
+
+def test_images_need_not_be_square() -> None:
+    rng = np.random.default_rng(0)
+    # so wide that a map rounded to float32 anywhere would move a pixel
+    images = rng.integers(0, 256, (120, 17, 3000), dtype=np.uint8)
+    labels = rng.integers(0, 3, 120)
+    recipe = Recipe(augment="flip_affine", translate=0.2, scale=0.3)
+    slow, fast = OneByOne(images, labels, recipe), whole_batches(images, labels, recipe)
+    assert_same_epochs(slow, fast, 1, size=50)
+
+
+def test_a_subset_of_a_subset_keeps_its_images(arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    recipe = RECIPES["residual"]
+    chosen = np.random.default_rng(1).permutation(len(arrays[0]))[:400].tolist()
+    slow, fast = (
+        Subset(Subset(whole, chosen), range(1, 301))
+        for whole in (OneByOne(*arrays, recipe), whole_batches(*arrays, recipe))
+    )
+    assert_same_epochs(slow, fast, 2)
+
+
+def test_one_image_is_a_batch_of_one(arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    recipe = Recipe()
+    slow, fast = OneByOne(*arrays, recipe), whole_batches(*arrays, recipe)
+    assert torch.equal(slow[7][0], fast[7][0]) and slow[7][1] == fast[7][1]
