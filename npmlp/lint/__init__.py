@@ -4,15 +4,14 @@ Every training runs it (--no-lint silences it); `lint.check` is for a script of 
 docs/mistakes.md says of each mistake what happens, why, and how to put it right.
 """
 
-from npmlp.lint.apply import after_epoch, before_training, check
-from npmlp.lint.finding import Finding, Findings, read
+from npmlp.lint.apply import Linter, check
+from npmlp.lint.finding import DOCS, Finding, read
 from npmlp.lint.rules import best_of_several
 
 __all__ = [
+    "DOCS",
     "Finding",
-    "Findings",
-    "after_epoch",
-    "before_training",
+    "Linter",
     "best_of_several",
     "check",
     "read",

@@ -6,12 +6,13 @@ A script gives what it has: `lint.check(model, loss, train=loader, test=(x, y))`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from npmlp.lint import rules
-from npmlp.lint.finding import Finding
+from npmlp.lint.finding import Finding, Findings
 from npmlp.observe import (
     IMAGES,
     Array,
@@ -25,37 +26,61 @@ from npmlp.observe import (
     stuck_at_zero,
 )
 from npmlp.recipes import Recipe
+from npmlp.vision.images import ImageData
 
 
 class Watched(Protocol):
-    """What the rules need of an engine."""
+    """What the rules need of an engine; see npmlp.driver.Engine."""
 
-    model: Any  # the network
-    loss: Any  # from its output and the classes
+    data: ImageData
+    model: Any
+    loss: Any
     train_set: Any
-    held_out: Any  # {"test": …}
+    held_out: dict[str, Any]
 
-    def sample(self, split: str, count: int) -> tuple[Any, Any]:
-        """Inputs and classes as the network gets them, without a draw from the generator."""
-        ...
+    def sample(self, split: Literal["train", "test"], count: int) -> tuple[Any, Any]: ...
 
 
-# ----------------------------------------------------------------------------------- of a recipe
+# -------------------------------------------------------------------------------------- of a run
 
 
-def before_training(engine: Watched, recipe: Recipe, classes: Sequence[str]) -> list[Finding]:
-    """What is wrong with a recipe's training before its first step."""
-    train = engine.sample("train", IMAGES)
-    test = engine.sample("test", IMAGES)
-    last, outputs = _last_layer(engine.model, test[0])
-    labels = labels_of(engine.train_set), labels_of(engine.held_out["test"])
-    return _those(
-        rules.zero_init(stuck_at_zero(engine.model, engine.loss, *train)),
-        rules.double_softmax(outputs, _name(engine.loss), last),
-        rules.different_preparation(array(train[0]), array(test[0])),
-        rules.missing_labels(*labels, classes),
-        rules.chosen_on_reported(choices_on_reported(recipe)),
-    )
+class Linter:
+    """The rules at work on a run. What they find is kept in its folder, each rule's once."""
+
+    def __init__(self, engine: Watched, recipe: Recipe, folder: Path) -> None:
+        self.engine = engine
+        self.recipe = recipe
+        self.findings = Findings(folder)
+
+    def before_training(self) -> list[Finding]:
+        """What is wrong before the first step, unless it has been found before."""
+        e = self.engine
+        train, test = e.sample("train", IMAGES), e.sample("test", IMAGES)
+        last, outputs = _last_layer(e.model, test[0])
+        labels = labels_of(e.train_set), labels_of(e.held_out["test"])
+        found = [
+            rules.zero_init(stuck_at_zero(e.model, e.loss, *train)),
+            rules.double_softmax(outputs, _name(e.loss), last),
+            rules.different_preparation(array(train[0]), array(test[0])),
+            rules.missing_labels(*labels, e.data.classes),
+            rules.chosen_on_reported(choices_on_reported(self.recipe)),
+        ]
+        return self.findings.add(found)
+
+    def after_epoch(
+        self, history: Sequence[Mapping[str, Any]], dead: Mapping[str, Dead]
+    ) -> list[Finding]:
+        """What is wrong after an epoch, unless it has been found before.
+
+        Parameters: `history`, the rows of metrics.jsonl so far; `dead`, from observe.dead_relus.
+        """
+        losses, epoch = [row["train_loss"] for row in history], history[-1]["epoch"]
+        found = [
+            rules.loss_at_chance(losses[-1], labels_of(self.engine.train_set), epoch),
+            rules.loss_rises(losses, len(self.engine.data.classes), epoch),
+            rules.dead_relus(dead, epoch),
+        ]
+        return self.findings.add(found)
 
 
 def choices_on_reported(recipe: Recipe) -> list[str]:
@@ -64,18 +89,6 @@ def choices_on_reported(recipe: Recipe) -> list[str]:
         return []
     stop = ["the epoch to stop after"] if recipe.early_stopping is not None else []
     return ["the best checkpoint", *stop]
-
-
-def after_epoch(
-    engine: Watched, history: Sequence[Mapping[str, Any]], dead: Mapping[str, Dead], classes: int
-) -> list[Finding]:
-    """What is wrong after an epoch. Parameters: `history`, the rows of metrics.jsonl so far."""
-    losses, epoch = [row["train_loss"] for row in history], history[-1]["epoch"]
-    return _those(
-        rules.loss_at_chance(losses[-1], labels_of(engine.train_set), epoch),
-        rules.loss_rises(losses, classes, epoch),
-        rules.dead_relus(dead, epoch),
-    )
 
 
 # ----------------------------------------------------------------------------------- of a script
@@ -135,7 +148,7 @@ def check(
             rules.loss_at_chance(losses[-1], known, len(losses)),
             rules.loss_rises(losses, len(names), len(losses)),
         ]
-    return _those(*found)
+    return [finding for finding in found if finding is not None]
 
 
 def labels_of(source: Any) -> Array:
@@ -173,7 +186,3 @@ def _last_layer(model: Any, x: Any) -> tuple[str, Array]:
 def _name(loss: Any) -> str:
     """A loss's class, or its name where it is a function."""
     return getattr(loss, "__name__", type(loss).__name__)
-
-
-def _those(*found: Finding | None) -> list[Finding]:
-    return [finding for finding in found if finding is not None]

@@ -42,10 +42,10 @@ class Findings:
         self.path = Path(folder) / "findings.json"
         self.all = read(folder)
 
-    def add(self, found: Iterable[Finding]) -> list[Finding]:
+    def add(self, found: Iterable[Finding | None]) -> list[Finding]:
         """Keep what is new, and return it."""
         said = {finding.rule for finding in self.all}
-        new = [finding for finding in found if finding.rule not in said]
+        new = [finding for finding in found if finding and finding.rule not in said]
         if new:
             self.all += new
             content = [dataclasses.asdict(finding) for finding in self.all]
