@@ -1,6 +1,6 @@
 """PyTorch's engine for npmlp's driver: the same recipe, computed by PyTorch alone.
 
-Of npmlp it takes the recipe, the place of the data files and the driver that writes the run's
+Of npmlp it takes the recipe, the arrays of the data set and the driver that writes the run's
 folder; nothing of what computes. So the two can disagree.
 """
 
@@ -26,7 +26,6 @@ from npmlp.vision.images import load_image_data
 from reference_torch import batches, models
 from reference_torch.batches import Augmentation, Images
 
-MEAN, DEVIATION = 0.2860, 0.3530
 EVALUATION_BATCH = 1000
 
 
@@ -40,32 +39,32 @@ class TorchEngine:
         self.device = torch.device(device)
         torch.set_default_dtype(getattr(torch, recipe.dtype))
         torch.manual_seed(recipe.seed)
+        self.data = load_image_data(data)
         # weights are drawn on the CPU whatever the device, from the same stream
-        self.model = models.build(recipe).to(self.device)
+        model = models.build(recipe, self.data.shape, len(self.data.classes))
+        self.model = model.to(self.device)
         self.optimizer = _optimizer(recipe, self.model)
         self.scheduler = _scheduler(recipe, self.optimizer)
         self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-        self._load_data(data)
+        self._split_data()
         self.loader: Any = batches.loader(self.train_set, recipe.batch_size)
         self.batches_per_epoch = len(self.loader)
         size = sum(p.numel() for p in self.model.parameters())
         self.description = (
             f"{recipe.name} in PyTorch on {device}: {size:,} parameters, "
-            f"{len(self.train_set):,} training images from {home_as_tilde(self.source)}"
+            f"{len(self.train_set):,} training images from {home_as_tilde(self.data.source)}"
         )
 
-    def _load_data(self, data: str | None) -> None:
-        recipe = self.recipe
-        arrays = self.data = load_image_data(data)
-        self.source = arrays.source
-        normal = (MEAN, DEVIATION) if recipe.normalize == "standardize" else None
+    def _split_data(self) -> None:
+        recipe, data = self.recipe, self.data
+        normal = (data.mean, data.deviation) if recipe.normalize == "standardize" else None
         augmentation = (
             None
             if recipe.augment == "none"
             else Augmentation(recipe.augment == "flip_affine", recipe.translate, recipe.scale)
         )
-        train = self._on_device(arrays.train_images, arrays.train_labels)
-        test = Images(*self._on_device(arrays.test_images, arrays.test_labels), normal)
+        train = self._on_device(data.train_images, data.train_labels)
+        test = Images(*self._on_device(data.test_images, data.test_labels), normal)
         self.train_set: Any = Images(*train, normal, augmentation)
         self.held_out: dict[str, Any] = {"test": test}
         self.has_validation = recipe.validation != "none"
@@ -116,7 +115,7 @@ class TorchEngine:
         return epoch
 
     def step(self, batch: Any) -> Score:
-        x, y = (part.to(self.device) for part in batch)
+        x, y = batch
         self.optimizer.zero_grad()
         logits = self.model(x)
         loss = self.loss(logits, y)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from npmlp.errors import RecipeError
 from npmlp.recipes import Recipe
 
 
@@ -35,6 +36,11 @@ class LeNet(nn.Module):
         super().__init__()
         channels, *sides = shape
         height, width = (((side - 4) // 2 - 4) // 2 for side in sides)
+        if height < 1 or width < 1:
+            raise RecipeError(
+                f"--arch lenet: its two convolutions and poolings need images of at least 16×16, "
+                f"got {sides[0]}×{sides[1]}"
+            )
         self.conv1 = nn.Conv2d(channels, 6, 5)
         self.conv2 = nn.Conv2d(6, 12, 5)
         self.pool = nn.MaxPool2d(2)
@@ -106,6 +112,10 @@ class Mixer(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = shape
+        if height % patch or width % patch:
+            raise RecipeError(
+                f"--patch {patch}: does not divide an image of {height}×{width} pixels"
+            )
         patches = (height // patch) * (width // patch)
         self.patchify = Patchify(patch)
         self.stem = nn.Linear(channels * patch * patch, 128)
