@@ -175,6 +175,7 @@ class Reproduction:
             "versions": config["versions"],
             "machine": machine.facts(),
             "train_loss_by_epoch": [round(row["train_loss"], 5) for row in rows],
+            "lr_by_epoch": [row["lr"] for row in rows],
             "test_accuracy_by_epoch": [row["test_accuracy"] for row in rows],
         }
         if "val_accuracy" in rows[0]:

@@ -1,0 +1,130 @@
+"""Write docs/results.md from the measured files alone: every figure in its text comes from them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from measured import GOALS, MARGIN, RESULTS, Measured
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "results.md"
+DASH = "–"
+
+
+def share(value: float | None, digits: int = 4) -> str:
+    """A share of 0 to 1."""
+    return DASH if value is None else f"{value:.{digits}f}"
+
+
+class Tables:
+    """What the template asks for."""
+
+    def __init__(self) -> None:
+        self.measured = {name: Measured(name) for name in (*GOALS, "mixer-patch2", "mixer-patch7")}
+        epochs = HERE / "results" / "epochs.json"
+        self.epochs: dict[str, Any] = json.loads(epochs.read_text()) if epochs.exists() else {}
+
+    def accuracy(self, name: str, engine: str = "npmlp", field: str = "test_accuracy") -> str:
+        """A mean over the seeds."""
+        found = self.measured[name]
+        return share(found.mean(engine, field)) if found.seeds(engine) else DASH
+
+    def mean_and_spread(self, name: str, engine: str) -> str:
+        """The mean over the seeds ± the standard deviation, and how many seeds."""
+        found = self.measured[name]
+        seeds = found.seeds(engine)
+        if not seeds:
+            return DASH
+        return f"{found.mean(engine):.4f} ± {found.spread(engine):.4f} ({len(seeds)})"
+
+    def interval(self, name: str) -> str:
+        """The difference in points with its 95 % interval."""
+        found = self.measured[name].interval()
+        if found is None:
+            return DASH
+        mean = statistics.fmean(self.measured[name].differences())
+        low, high = (f"{100 * value:+.2f}" for value in found)
+        return f"{100 * mean:+.2f} ({low} … {high})"
+
+    def seconds(self, name: str, engine: str) -> str:
+        """The median of the measured seconds per epoch."""
+        found = self.epochs.get("seconds_per_epoch", {}).get(name, {}).get(engine)
+        return f"{statistics.median(found):.2f}" if found else DASH
+
+    def times(self, name: str) -> str:
+        """How many times PyTorch's epoch is npmlp's."""
+        found = self.epochs.get("seconds_per_epoch", {}).get(name)
+        if not found:
+            return DASH
+        return f"{statistics.median(found['torch']) / statistics.median(found['npmlp']):.1f}"
+
+    def whole(self, engine: str) -> str:
+        """The wall time of residual's whole command, in seconds."""
+        found = self.epochs.get("whole_command_seconds", {}).get("residual", {}).get(engine)
+        return f"{found:.0f}" if found else DASH
+
+    def parameters(self, name: str) -> str:
+        """How many parameters the recipe's network has."""
+        from reproduce import EVERYTHING
+
+        from npmlp import models
+
+        return f"{sum(p.numel() for p in models.build(EVERYTHING[name]).parameters()):,}"
+
+    def goal(self, name: str) -> str:
+        """What the recipe must reach."""
+        goal = GOALS[name]
+        if goal.accuracy is None:
+            return "it runs, and the linter speaks"
+        return f"exactly {goal.accuracy:.4f}" if goal.exactly else f"≥ {goal.accuracy:.3f}"
+
+    def theirs(self, name: str) -> str:
+        """What the original reported."""
+        return GOALS[name].theirs
+
+    def is_met(self, name: str) -> str:
+        """Whether it reached it, with PyTorch beside it."""
+        return "no" if self.measured[name].shortfalls() else "yes"
+
+    def best_epochs(self, name: str) -> str:
+        """The epochs whose checkpoints were chosen, by seed."""
+        found = self.measured[name].trainings["npmlp"]
+        return ", ".join(str(found[seed]["best_epoch"]) for seed in sorted(found))
+
+    def lr_drops(self, name: str, seed: int = 0) -> str:
+        """After which epochs the plateau scheduler lowered the rate."""
+        rates = self.measured[name].trainings["npmlp"].get(seed, {}).get("lr_by_epoch", [])
+        drops = [str(i) for i in range(1, len(rates)) if rates[i] < rates[i - 1]]
+        return ", ".join(drops) or "none"
+
+    def grid(self, name: str) -> list[dict[str, str]]:
+        """The rows of a sweep, the best first."""
+        path = HERE / "results" / f"{name}.csv"
+        if not path.exists():
+            return []
+        with open(path, newline="") as file:
+            return list(csv.DictReader(file))
+
+
+def main() -> None:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    text = environment.get_template("results.md.j2").render(
+        t=Tables(), goals=list(GOALS), margin=100 * MARGIN, results=RESULTS
+    )
+    PAGE.write_text(text)
+    print(f"wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
