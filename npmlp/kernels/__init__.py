@@ -18,3 +18,7 @@ Numba keeps compiled code beside the source (`cache=True`) and drops it when tha
 A compiled function therefore calls no compiled function of another file: the caller's stale code
 would survive an edit of the callee.
 """
+
+from npmlp.kernels.allocation import keep_freed_memory
+
+keep_freed_memory()
