@@ -17,7 +17,6 @@ from npmlp.autograd import no_grad
 from npmlp.checkpoint import Array
 from npmlp.driver import NotFiniteError, Score
 from npmlp.errors import CheckpointError, NpmlpError, RunError
-from npmlp.files import home_as_tilde
 from npmlp.optim import lr_scheduler
 from npmlp.recipes import Recipe
 from npmlp.tensor import Tensor
@@ -48,7 +47,7 @@ class NpmlpEngine:
         size = sum(p.numel() for p in self.model.parameters())
         self.description = (
             f"{recipe.name}: {size:,} parameters, {len(self.train_set):,} training images "
-            f"from {home_as_tilde(self.data.source)}"
+            f"from {self.data.origin}"
         )
 
     def _split_data(self) -> None:

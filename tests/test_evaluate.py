@@ -73,7 +73,7 @@ def test_it_needs_the_test_images_only(runs: dict[str, Path], test_files: Path) 
 
 
 def test_errors_about_the_data_speak_of_the_flag(runs: dict[str, Path], tmp_path: Path) -> None:
-    for folder, problem in [(tmp_path / "nowhere", "no folder"), (tmp_path, "none of Fashion")]:
+    for folder, problem in [(tmp_path / "nowhere", "no folder"), (tmp_path, "no data set")]:
         with pytest.raises(DataError, match=rf"^--data: .*{problem}.*leave it out") as error:
             evaluate(runs["none"], str(folder))
         assert "root" not in str(error.value).replace(str(tmp_path), "")

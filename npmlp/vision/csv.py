@@ -7,6 +7,7 @@ that fails is the file walked line by line, to say which line and column is at f
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterator
 
@@ -19,14 +20,15 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # spreadsheets write it
 
 
 def read_csv(
-    path: str | os.PathLike[str], shape: tuple[int, int] = (28, 28)
+    path: str | os.PathLike[str], shape: tuple[int, int] | None = (28, 28)
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read labelled images from a CSV file.
 
     Parameters
     ----------
     path: the file. A first line of names is skipped; a damaged first row is not taken for one.
-    shape: height and width of an image; a row has 1 + height·width columns.
+    shape: height and width of an image; a row has 1 + height·width columns. None takes square
+        images of as many pixels as the first row has.
 
     Returns
     -------
@@ -46,13 +48,14 @@ def read_csv(
     >>> images.shape, labels.tolist()
     ((2, 2, 2), [7, 3])
     """
-    height, width = shape
-    columns = 1 + height * width
     with open_maybe_gzip(path) as file:
         rows = (line for line in _without_header(file) if line.strip())
         first = next(rows, None)
         if first is None:
-            raise DataError(f"{path}: no rows; expected {columns} columns, the label first")
+            many = "a label" if shape is None else f"{1 + math.prod(shape)} columns, the label"
+            raise DataError(f"{path}: no rows; expected {many} first, then pixels")
+        height, width = shape or _square(path, first)
+        columns = 1 + height * width
         try:  # int16 holds every pixel, and a wider one is an error that NumPy sees
             table = np.loadtxt(
                 itertools.chain([first], rows),
@@ -68,6 +71,17 @@ def read_csv(
         raise DataError(f"{path}: {_first_fault(path, columns)}")
     images = table[:, 1:].astype(np.uint8).reshape(-1, height, width)
     return images, table[:, 0].astype(np.int64)
+
+
+def _square(path: str | os.PathLike[str], row: bytes) -> tuple[int, int]:
+    columns = row.count(b",") + 1
+    side = math.isqrt(columns - 1)
+    if side == 0 or side * side != columns - 1:
+        raise DataError(
+            f"{path}: the first row has {columns} columns, expected one for the label and then the "
+            "pixels of a square image, such as 785 for 28 × 28"
+        )
+    return side, side
 
 
 def _without_header(file: Iterator[bytes]) -> Iterator[bytes]:

@@ -87,6 +87,62 @@ def find_file(folder: Path, name: str) -> Path | None:
     return None
 
 
+@dataclass(frozen=True)
+class Proof:
+    """The SHA-256 of what was read, beside that of Fashion-MNIST's file."""
+
+    path: Path
+    spec: DataFile
+    stat: os.stat_result  # from before it was read
+    sha256: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is Fashion-MNIST's file."""
+        return self.sha256 == self.spec.sha256
+
+    def check(self, cache: Path | None) -> None:
+        """Note in the cache that the file is proved. Raises DataError where it is another."""
+        check_hash(str(self.path), self.spec, self.sha256)
+        if not is_noted(cache, self.path, self.spec):
+            note(cache, self.path, self.stat, self.spec)
+
+
+def read_file(
+    path: Path, spec: DataFile, dims: int, cache: Path | None = None
+) -> tuple[np.ndarray, Proof]:
+    """Read a file of bytes with so many dimensions, and see whether it is Fashion-MNIST's.
+
+    Parameters
+    ----------
+    path: the file. spec: Fashion-MNIST's in its place.
+    cache: the folder in which it is noted what was proved; None hashes each time.
+
+    Raises
+    ------
+    DataError: it is damaged, or holds something else than its name says.
+    """
+    noted = is_noted(cache, path, spec)
+    digest = None if noted else hashlib.sha256()
+    before = path.stat()
+    array = read_idx(path, digest)
+    if array.ndim != dims or array.dtype != np.uint8:
+        raise DataError(
+            f"{path}: {array.dtype} of {array.ndim} dimensions, expected uint8 of {dims}; "
+            "it is not the file that its name says"
+        )
+    return array, Proof(path, spec, before, digest.hexdigest() if digest else spec.sha256)
+
+
+def check_as_many(images: Proof, labels: Proof, n_images: int, n_labels: int) -> None:
+    """Raise DataError unless there are as many images as labels."""
+    if n_images != n_labels:
+        raise DataError(
+            f"{images.path.parent}: {n_images:,} images in {images.path.name} but {n_labels:,} "
+            f"labels in {labels.path.name}; they belong together, get both from one source"
+        )
+
+
 def read_split(
     folder: Path, split: Split, *, verify: bool = True, cache: Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -112,37 +168,21 @@ def read_split(
         path = find_file(folder, spec.name)
         if path is None:
             raise DataError(f"{folder}: it has no {spec.name}, nor {spec.name}.gz")
-        digest = hashlib.sha256() if verify and not is_noted(cache, path, spec) else None
-        before = path.stat()
-        array = read_idx(path, digest)
-        if array.ndim != dims or array.dtype != np.uint8:
-            raise DataError(
-                f"{path}: {array.dtype} of {array.ndim} dimensions, expected uint8 of {dims}; "
-                "it is not the file that its name says"
-            )
+        array, proof = read_file(path, spec, dims, cache)
         arrays.append(array)
-        proofs.append((path, before, spec, digest))
+        proofs.append(proof)
     images, labels = arrays
-    _check_pair(folder, split, images, labels)
-    for path, before, spec, digest in proofs:
-        if digest is not None:
-            check_hash(str(path), spec, digest.hexdigest())
-            note(cache, path, before, spec)
-    return images, labels.astype(np.int64)
-
-
-def _check_pair(folder: Path, split: Split, images: np.ndarray, labels: np.ndarray) -> None:
-    if len(images) != len(labels):
-        raise DataError(
-            f"{folder}: {len(images):,} images in {split.images.name} but {len(labels):,} labels "
-            f"in {split.labels.name}; they belong together, get both from one source"
-        )
+    check_as_many(proofs[0], proofs[1], len(images), len(labels))
     wrong = np.flatnonzero(labels >= len(CLASSES))
     if len(wrong):
         raise DataError(
             f"{folder}: label {labels[wrong[0]]} at index {wrong[0]} of {split.labels.name} is "
             f"outside 0…{len(CLASSES) - 1} ({len(wrong):,} such labels)"
         )
+    if verify:
+        for proof in proofs:
+            proof.check(cache)
+    return images, labels.astype(np.int64)
 
 
 def check_hash(what: str, spec: DataFile, got: str) -> None:

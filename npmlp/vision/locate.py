@@ -111,7 +111,7 @@ def load_splits(
 
     Returns
     -------
-    (images uint8 (N, 28, 28), labels int64 (N,)) for each split, and where they came from.
+    (images uint8 (N, 28, 28), labels int64 (N,)) for each split, and the folder that they are in.
 
     Raises
     ------
@@ -141,11 +141,11 @@ def load_splits(
     target = target or cache
     files = [spec for split in splits for spec in (split.images, split.labels)]
     try:
-        source = fetch(target, files, cache=cache)
+        fetch(target, files, cache=cache)
     except DataError as error:
         raise DataError(_not_found([*failures, str(error)])) from None
     arrays = [read_split(target, split, cache=cache) for split in splits]
-    return arrays, f"{target}, fetched from {source}"
+    return arrays, str(target)
 
 
 def _keep(
