@@ -21,6 +21,7 @@ from npmlp.vision.csv import read_csv
 from npmlp.vision.files import TEST, TRAIN, Proof, check_as_many, read_file
 
 Part = Literal["train", "test"]
+Which = Literal["images", "labels"]
 Pair = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images (N, H, W), labels (N,)
 
 _IDX = re.compile(r"(.*?)(train|test|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
@@ -49,9 +50,9 @@ class DataFolder:
         Raises DataError where a file is missing or damaged, or where one is Fashion-MNIST's and
         another is not.
         """
-        if any(" " in role for role in self.files):
+        if not self.is_csv:
             return self._read_idx(parts, cache)
-        pairs = [read_csv(self._file(part), shape=None) for part in parts]
+        pairs = [read_csv(self.file(part), shape=None) for part in parts]
         proved = [
             images.shape == _TABLE_SHAPES[part] and _table_digest(images, labels) == _TABLES[part]
             for part, (images, labels) in zip(parts, pairs, strict=True)
@@ -63,8 +64,8 @@ class DataFolder:
         proofs: list[Proof] = []
         for part in parts:
             split = TRAIN if part == "train" else TEST
-            images, of_images = read_file(self._file(f"{part} images"), split.images, 3, cache)
-            labels, of_labels = read_file(self._file(f"{part} labels"), split.labels, 1, cache)
+            images, of_images = read_file(self.file(part), split.images, 3, cache)
+            labels, of_labels = read_file(self.file(part, "labels"), split.labels, 1, cache)
             check_as_many(of_images, of_labels, len(images), len(labels))
             pairs.append((images, labels.astype(np.int64)))
             proofs += [of_images, of_labels]
@@ -74,11 +75,39 @@ class DataFolder:
             proof.check(cache)
         return pairs, True
 
-    def _file(self, role: str) -> Path:
+    def file(self, part: Part, which: Which = "images") -> Path:
+        """The file with the images or the labels of a part. Raises DataError where it is missing"""
+        role = part if self.is_csv else f"{part} {which}"
         if role not in self.files:
             found = ", ".join(path.name for path in self.files.values())
             raise DataError(f"{self.path}: it has no file with the {role}, only {found}")
         return self.files[role]
+
+    @property
+    def is_csv(self) -> bool:
+        """Whether a part is one file, with labels and images."""
+        return not any(" " in role for role in self.files)
+
+    def class_names(self, count: int) -> tuple[str, ...] | None:
+        """The lines of classes.txt, if there is one.
+
+        Raises DataError unless they are `count` names.
+        """
+        path = self.path / "classes.txt"
+        if not path.is_file():
+            return None
+        try:
+            names = tuple(line.strip() for line in path.read_text("utf-8").rstrip().splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: cannot be read ({error})") from None
+        if not all(names):
+            raise DataError(f"{path}: line {names.index('') + 1} is empty, expected a name on each")
+        if len(names) != count:
+            raise DataError(
+                f"{path}: has {len(names)} names, expected {count}: the labels go from 0 to "
+                f"{count - 1}"
+            )
+        return names
 
 
 def find_data(path: Path, who: str) -> DataFolder | None:

@@ -156,10 +156,9 @@ def load_image_data(data: str | os.PathLike[str] | None = None) -> ImageData:
         pairs, source = load_splits([TRAIN, TEST], search_places())
         return _fashion_mnist(pairs, source, CLASSES)
     pairs, is_fashion_mnist = folder.read(["train", "test"], cache_folder())
-    names = _class_names(folder.path)
     if is_fashion_mnist:
-        return _fashion_mnist(pairs, str(folder.path), _as_many(names, 10, folder) or CLASSES)
-    return _other(folder, pairs, names)
+        return _fashion_mnist(pairs, str(folder.path), folder.class_names(10) or CLASSES)
+    return _other(folder, pairs)
 
 
 def load_test_images(facts: DataFacts, data: str | os.PathLike[str] | None = None) -> Pair:
@@ -205,39 +204,33 @@ def _fashion_mnist(pairs: list[Pair], source: str, classes: tuple[str, ...]) -> 
     return ImageData(*pairs[0], *pairs[1], classes, mean, deviation, source, FASHION_MNIST)
 
 
-def _other(folder: DataFolder, pairs: list[Pair], names: tuple[str, ...] | None) -> ImageData:
+def _other(folder: DataFolder, pairs: list[Pair]) -> ImageData:
+    """Any other data set. Raises DataError where its parts do not fit together."""
     (train_images, train_labels), (test_images, test_labels) = pairs
-    train, test = (_file_of(folder, part) for part in ("train", "test"))
-    for path, images in ((train, train_images), (test, test_images)):
+    in_train, in_test = folder.file("train"), folder.file("test")
+    for path, images in ((in_train, train_images), (in_test, test_images)):
         if images.size == 0:
             raise DataError(f"{path}: has no images, or images without pixels")
     if test_images.shape[1:] != train_images.shape[1:]:
-        sizes = [" × ".join(map(str, images.shape[1:])) for images in (test_images, train_images)]
+        got, expected = (" × ".join(map(str, i.shape[1:])) for i in (test_images, train_images))
         raise DataError(
-            f"{test}: images of {sizes[0]} pixels, those in {train.name} have {sizes[1]}"
+            f"{in_test}: images of {got} pixels, but those in {in_train.name} have {expected}"
         )
     count = int(train_labels.max()) + 1
     if count < 2:
-        raise DataError(f"{train}: all labels are 0; expected two classes or more")
+        path = folder.file("train", "labels")
+        raise DataError(f"{path}: all labels are 0; expected two classes or more")
     beyond = np.flatnonzero(test_labels >= count)
     if len(beyond):
         raise DataError(
-            f"{test}: label {test_labels[beyond[0]]} at index {beyond[0]} is beyond the largest "
-            f"training label, {count - 1} ({len(beyond):,} such labels)"
+            f"{folder.file('test', 'labels')}: label {test_labels[beyond[0]]} at index {beyond[0]} "
+            f"is beyond the largest training label, {count - 1} ({len(beyond):,} such labels)"
         )
     mean, deviation = _mean_and_deviation(train_images)
     if deviation == 0:
-        raise DataError(f"{train}: all pixels are alike, there is nothing to learn from")
-    classes = _as_many(names, count, folder) or tuple(map(str, range(count)))
+        raise DataError(f"{in_train}: all pixels are alike, there is nothing to learn from")
+    classes = folder.class_names(count) or tuple(map(str, range(count)))
     return ImageData(*pairs[0], *pairs[1], classes, mean, deviation, str(folder.path), folder.name)
-
-
-def _size(images: NDArray[np.uint8]) -> str:
-    return " × ".join(map(str, images.shape[1:]))
-
-
-def _file_of(folder: DataFolder, part: str) -> Path:
-    return folder.files.get(part) or folder.files[f"{part} images"]
 
 
 def _mean_and_deviation(images: NDArray[np.uint8]) -> tuple[float, float]:
@@ -248,31 +241,6 @@ def _mean_and_deviation(images: NDArray[np.uint8]) -> tuple[float, float]:
     mean = np.average(levels, weights=counts)
     deviation = np.sqrt(np.average((levels - mean) ** 2, weights=counts))
     return round(float(mean), 4), round(float(deviation), 4)
-
-
-def _class_names(folder: Path) -> tuple[str, ...] | None:
-    """The lines of classes.txt, if there is one."""
-    path = folder / "classes.txt"
-    if not path.is_file():
-        return None
-    try:
-        names = tuple(line.strip() for line in path.read_text("utf-8").rstrip().splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
-    if not all(names):
-        raise DataError(f"{path}: line {names.index('') + 1} is empty, expected a name on each")
-    return names
-
-
-def _as_many(
-    names: tuple[str, ...] | None, count: int, folder: DataFolder
-) -> tuple[str, ...] | None:
-    if names is not None and len(names) != count:
-        raise DataError(
-            f"{folder.path / 'classes.txt'}: has {len(names)} names, expected {count}: the labels "
-            f"go from 0 to {count - 1}"
-        )
-    return names
 
 
 def _digest(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:

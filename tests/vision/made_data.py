@@ -48,3 +48,38 @@ def write(folder: Path, files: dict[str, bytes], gzipped: bool = False) -> Path:
         else:
             (folder / name).write_bytes(content)
     return folder
+
+
+def patterns(
+    shape: tuple[int, int], classes: int, n_train: int = 240, n_test: int = 60, first: int = 0
+) -> dict[str, np.ndarray]:
+    """A data set that a network can learn: each class is bright in a band of its own.
+
+    From "train images", "train labels" and so on to arrays; labels begin with `first`.
+    """
+    rng = np.random.default_rng(7)
+    height, width = shape
+    found = {}
+    for part, n in (("train", n_train), ("test", n_test)):
+        labels = rng.permutation(np.arange(n) % (classes - first) + first).astype(np.uint8)
+        images = rng.integers(0, 120, (n, height, width), np.uint8)
+        rows = np.arange(height) * classes // height
+        images[rows == labels[:, None]] += 120
+        found |= {f"{part} images": images, f"{part} labels": labels}
+    return found
+
+
+IDX_NAMES = {
+    "train images": "train-images-idx3-ubyte",
+    "train labels": "train-labels-idx1-ubyte",
+    "test images": "t10k-images-idx3-ubyte",
+    "test labels": "t10k-labels-idx1-ubyte",
+}
+
+
+def write_patterns(
+    folder: Path, arrays: dict[str, np.ndarray], prefix: str = "", gzipped: bool = False
+) -> Path:
+    """Write a data set as IDX."""
+    names = {prefix + IDX_NAMES[role]: idx_bytes(values) for role, values in arrays.items()}
+    return write(folder, names, gzipped)
