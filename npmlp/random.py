@@ -224,22 +224,20 @@ class Generator(MersenneTwister):
             return self._filled("bernoulli", np.empty(n, np.bool_), below).reshape(shape)
         return ((self.raw_uint64(n) & _LOW_53_BITS) < below).reshape(shape)
 
-    def dropout_noise(self, shape: Shape, p: float, dtype: DTypeLike = np.float32) -> Array:
-        """What `F.dropout` multiplies by: 0 with probability p, otherwise 1/(1 − p) in the dtype.
+    def dropout_mask(self, shape: Shape, p: float) -> NDArray[np.bool_]:
+        """What `F.dropout` keeps: False with probability p, as bernoulli(1 − p).
 
-        It is bernoulli(1 − p)/(1 − p). p = 0 gives ones and p = 1 zeros, and neither draws.
+        p = 0 gives True everywhere and p = 1 False, and neither draws.
 
         Raises
         ------
         RandomError : p is not within 0 … 1
         """
-        dtype = _float_dtype("dropout", dtype)
         if not 0 <= p <= 1:
             raise RandomError(f"dropout: got p={p}, expected a probability from 0 to 1")
         if p in (0, 1):
-            return np.full(_shape_and_count("dropout", shape)[0], 1 - p, dtype)
-        keep = self.bernoulli(shape, 1 - p)
-        return keep * (dtype.type(1) / dtype.type(1 - p))
+            return np.full(_shape_and_count("dropout", shape)[0], p == 0)
+        return self.bernoulli(shape, 1 - p)
 
 
 def _float_dtype(operation: str, dtype: DTypeLike) -> np.dtype[Any]:

@@ -102,6 +102,10 @@ def layer_norm(x: Tensor, weight: Any, bias: Any, normalized_ndim: int, eps: flo
     return F.layer_norm(x, x.shape[x.ndim - normalized_ndim :], weight, bias, eps)
 
 
+def dropout(x: Tensor, keep: Tensor, scale: float) -> Tensor:
+    return x * (keep.to(x.dtype) * scale)
+
+
 def distance(function: Twin) -> Twin:
     """A loss of two tensors, without the warning for shapes that differ."""
 
@@ -185,7 +189,7 @@ _TWINS: dict[str, Twin] = {
     "batch_norm": batch_norm,
     "batch_norm_inference": batch_norm_inference,
     "layer_norm": layer_norm,
-    "dropout": torch.mul,
+    "dropout": dropout,
     # losses
     "mse_loss": distance(F.mse_loss),
     "l1_loss": distance(F.l1_loss),

@@ -178,13 +178,13 @@ def test_bernoulli_is_torchs_bernoulli_(p: float) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.3, 1 / 3, 0.5, 0.9, 1.0])
-def test_dropout_noise_is_that_of_torchs_dropout(p: float, dtype: type) -> None:
+def test_dropout_keeps_what_torchs_dropout_keeps(p: float, dtype: type) -> None:
     for seed in SEEDS:
         ours = Generator().manual_seed(seed)
         torch.manual_seed(seed)
         for shape in [(1,), (0,), (17,), (100, 50)]:
             expected = F.dropout(torch.ones(shape, dtype=TORCH_DTYPE[dtype]), p)
-            assert_same_bits(ours.dropout_noise(shape, p, dtype), expected)
+            assert_same_bits(ours.dropout_mask(shape, p), expected != 0)
         assert_same_stream(ours, torch.default_generator)
 
 
@@ -215,7 +215,7 @@ def test_empty_shapes_draw_nothing() -> None:
     draws += [
         g.randint(0, 5, (0, 2)),
         g.bernoulli(0, 0.5),
-        g.dropout_noise((0,), 0.5),
+        g.dropout_mask((0,), 0.5),
         g.randperm(1),
     ]
     draws += [g.raw_uint32(0), g.raw_uint64(0)]
@@ -276,8 +276,8 @@ def test_any_order_of_draws_gives_torchs_numbers(seed: int) -> None:
     single = {"generator": theirs}
     double = {"generator": theirs, "dtype": torch.float64}
 
-    def noise(n: int) -> torch.Tensor:
-        return torch.empty(n).bernoulli_(1 - 0.4, **single).div_(1 - 0.4)
+    def kept(n: int) -> torch.Tensor:
+        return torch.empty(n).bernoulli_(1 - 0.4, **single).bool()
 
     def bounded(n: int) -> torch.Tensor:
         return torch.empty(n).uniform_(-0.3, 0.5, **single)
@@ -291,7 +291,7 @@ def test_any_order_of_draws_gives_torchs_numbers(seed: int) -> None:
         (lambda n: ours.randperm(n), lambda n: torch.randperm(n, **single)),
         (lambda n: ours.randint(-3, 9, n), lambda n: torch.randint(-3, 9, (n,), **single)),
         (lambda n: ours.randint(0, 2**33, n), lambda n: torch.randint(0, 2**33, (n,), **single)),
-        (lambda n: ours.dropout_noise(n, 0.4), noise),
+        (lambda n: ours.dropout_mask(n, 0.4), kept),
     ]
     order = np.random.default_rng(0)
     for _ in range(150):
@@ -340,7 +340,7 @@ def test_manual_seed_forgets_the_cached_normal() -> None:
         (lambda g: g.normal(3, 0, -1), lambda: torch.empty(3).normal_(0, -1)),
         (lambda g: g.normal(0, 0, float("nan")), lambda: torch.empty(0).normal_(0, float("nan"))),
         (lambda g: g.bernoulli(3, 1.5), lambda: torch.empty(3).bernoulli_(1.5)),
-        (lambda g: g.dropout_noise(3, -0.1), lambda: F.dropout(torch.ones(3), -0.1)),
+        (lambda g: g.dropout_mask(3, -0.1), lambda: F.dropout(torch.ones(3), -0.1)),
         (lambda g: g.randint(5, 5, 3), lambda: torch.randint(5, 5, (3,))),
         (lambda g: g.randint(0, 2**63, 3), lambda: torch.randint(0, 2**63, (3,))),
         (lambda g: g.randperm(-1), lambda: torch.randperm(-1)),

@@ -1,4 +1,4 @@
-"""Activations, entry by entry: ReLU and GELU.
+"""Entry by entry: the activations ReLU and GELU, and dropout.
 
 GELU needs e^x and the normal distribution function. For float32 both are written here as short
 polynomials without branches, so that the compiler computes 8 or 16 entries at once, as fast as
@@ -56,12 +56,32 @@ def gelu_backward(
     gradient(dout, x, dx)
 
 
+def dropout_forward(
+    inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any, scale: float
+) -> None:
+    """out = scale · x where the mask keeps it, else 0 · x: 0 with x's sign, and NaN stays NaN."""
+    x, keep = inputs
+    _scale_kept(_flat(x), _flat(keep), x.dtype.type(scale), _flat(outs[0]))
+
+
+def dropout_backward(
+    dout: Array,
+    inputs: tuple[Any, ...],
+    outs: Any,
+    grads: tuple[Any, ...],
+    scratch: Any,
+    scale: float,
+) -> None:
+    """dx = scale · dout where the mask keeps it, else 0 · dout."""
+    _scale_kept(_flat(dout), _flat(inputs[1]), dout.dtype.type(scale), _flat(grads[0]))
+
+
 def _flat(x: Array) -> Array:
     """x in one dimension; a copy if its elements do not lie in order."""
     return x if x.ndim == 1 and x.flags.c_contiguous else x.reshape(-1)
 
 
-# -------------------------------------------------------------------------------------- ReLU
+# ---------------------------------------------------------------------------- ReLU and dropout
 
 
 @njit(cache=True)
@@ -76,6 +96,13 @@ def _relu_gradient(dout: Array, out: Array, dx: Array) -> None:
     zero = dout.dtype.type(0)
     for i in range(dout.size):
         dx[i] = zero if out[i] <= zero else dout[i]
+
+
+@njit(cache=True)
+def _scale_kept(x: Array, keep: Array, scale: Any, out: Array) -> None:
+    zero = x.dtype.type(0)
+    for i in range(x.size):
+        out[i] = x[i] * (scale if keep[i] else zero)
 
 
 # ------------------------------------------------------- e^x and Φ(x) in float32, without branches

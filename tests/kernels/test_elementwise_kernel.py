@@ -1,4 +1,4 @@
-"""ReLU and GELU kernels against the C library's erf in float64, and against PyTorch."""
+"""ReLU and GELU against the C library's erf and PyTorch, dropout against its NumPy text."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from npmlp.kernels import elementwise
+from npmlp.ops.dropout import DROPOUT
 
 U = 2.0**-24  # the unit roundoff of float32
 
@@ -124,3 +125,23 @@ def test_relu_takes_views_and_empty_arrays(dtype):
         got = np.full(x.shape, np.nan, dtype)
         elementwise.gelu_forward((x,), (got,), (), approximate="none")
         np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dropout_has_the_oracles_bits_for_any_entry_and_memory_order(dtype):
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((9, 31)).astype(dtype)
+    x[:, 0], x[:, 1], x[:, 2], x[:, 3] = np.nan, np.inf, -0.0, 1e-40
+    keep = rng.random(x.shape) < 0.6
+    strided = np.repeat(x, 2, axis=1)[:, ::2]
+    pairs = [(x, keep), (x.T, keep.T), (x, keep.copy("F")), (strided, keep), (x[:0], keep[:0])]
+    for a, mask in pairs:
+        with np.errstate(invalid="ignore"):
+            expected = DROPOUT.forward(a, mask, scale=1 / 0.6)
+        out, dx = np.full(a.shape, 7, dtype), np.full(a.shape, 7, dtype)
+        elementwise.dropout_forward((a, mask), (out,), (), scale=1 / 0.6)
+        dout = np.ascontiguousarray(a)
+        elementwise.dropout_backward(dout, (None, mask), (None,), (dx, None), (), scale=1 / 0.6)
+        for got in (out, dx):
+            np.testing.assert_array_equal(got, expected)
+            np.testing.assert_array_equal(np.signbit(got), np.signbit(expected))  # 0 and -0

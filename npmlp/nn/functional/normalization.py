@@ -135,9 +135,10 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     check_float("dropout", (input._data.dtype,))
     order = _memory_order(input._data)
     shape = [input._data.shape[d] for d in order]
-    noise = random.default_generator.dropout_noise(shape, p, input._data.dtype)
-    noise = noise.transpose(np.argsort(order))
-    result = apply(dropout_ops.DROPOUT, input, input._wrap(noise))
+    keep = random.default_generator.dropout_mask(shape, p).transpose(np.argsort(order))
+    number = input._data.dtype.type  # PyTorch divides in the precision of the tensor
+    scale = 0.0 if p == 1 else float(number(1) / number(1 - p))
+    result = apply(dropout_ops.DROPOUT, input, input._wrap(keep), scale=scale)
     return input._become("dropout_", result) if inplace else result
 
 
