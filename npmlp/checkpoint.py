@@ -8,6 +8,7 @@ whole, and no pickle, so that opening one runs no code.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -48,9 +49,14 @@ class Checkpoint(TypedDict):
     epoch_generator: Array  # and when this epoch began, which gives the epoch's order of images
 
 
-def write(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; at any moment `path` is the old one or the new one, whole."""
-    write_atomically(path, serialization.encode(dict(checkpoint)))
+def write(path: Path, checkpoint: Checkpoint, copies: Sequence[Path] = ()) -> None:
+    """Write a checkpoint, the copies first; at any moment a file is the old or the new one, whole.
+
+    So a kill in between leaves `path` behind its copies, and what it did since is done again.
+    """
+    content = serialization.encode(dict(checkpoint))
+    for target in (*copies, path):
+        write_atomically(target, content)
 
 
 def read(path: Path) -> Checkpoint:

@@ -7,22 +7,23 @@ their runs can be compared file by file.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from npmlp import checkpoint
+from npmlp import checkpoint, lint, observe
 from npmlp.checkpoint import Array, Checkpoint, Position
 from npmlp.errors import CheckpointError, RunError
+from npmlp.lint import Finding, Linter
 from npmlp.progress import Progress
 from npmlp.recipes import Recipe
-from npmlp.runs import RunFolder
+from npmlp.runs import Keep, RunFolder, kept_epochs
+from npmlp.stop import StopRequests
+from npmlp.vision.images import ImageData
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,13 @@ class Score:
         return self.correct / self.count
 
 
+LOWER_LR = f"try a lower --lr ({lint.DOCS}#loss-rises)"
+
+
 class NotFiniteError(Exception):
     """A step's loss is not finite: what was found, and what to try."""
 
-    def __init__(self, what: str, advice: str = "try a lower --lr") -> None:
+    def __init__(self, what: str, advice: str = LOWER_LR) -> None:
         super().__init__(what)
         self.what, self.advice = what, advice
 
@@ -51,8 +55,13 @@ class Engine(Protocol):
     """What the driver needs of whatever computes."""
 
     description: str
+    data: ImageData
     batches_per_epoch: int
     has_validation: bool
+    model: Any  # the network
+    loss: Any  # of its output and the classes
+    train_set: Any
+    held_out: dict[str, Any]
 
     @property
     def lr(self) -> float:
@@ -73,6 +82,12 @@ class Engine(Protocol):
 
     def evaluate(self, split: Literal["validation", "test"]) -> Score:
         """Classify held-out images."""
+        ...
+
+    def sample(self, split: Literal["train", "test"], count: int) -> tuple[Any, Any]:
+        """Inputs and classes as the network gets them: the first `count` of an epoch, or of the
+        test images spread over all. The generator is left as it was.
+        """
         ...
 
     def state(self) -> dict[str, Any]:
@@ -113,12 +128,18 @@ class Driver:
         folder: RunFolder,
         progress: Progress,
         checkpoint_seconds: float = 30.0,
+        keep: Keep = "best",
+        lint: bool = True,
+        histograms: bool = False,
     ) -> None:
         self.engine = engine
         self.recipe = recipe
         self.folder = folder
         self.progress = progress
         self.checkpoint_seconds = checkpoint_seconds
+        self.keep = keep
+        self.linter = Linter(engine, recipe, folder.path) if lint else None
+        self.histograms = histograms
         self.position = Position(
             epoch=0, batch=0, loss_sum=0.0, correct=0, count=0,
             epoch_seconds=0.0, train_seconds=0.0, seconds=0.0,
@@ -133,7 +154,8 @@ class Driver:
     def resume(self) -> None:
         """Go to where the last checkpoint is, in the middle of an epoch too."""
         found = checkpoint.read(self.folder.last)
-        if found["recipe"] != dataclasses.asdict(self.recipe):
+        recipe = dataclasses.asdict(self.recipe)
+        if recipe | found["recipe"] != recipe:  # an older one may lack a field
             raise CheckpointError(
                 f"{self.folder.last}: belongs to another recipe than config.json beside it "
                 f"(architecture {found['recipe'].get('arch')}, expected {self.recipe.arch})"
@@ -143,15 +165,21 @@ class Driver:
         self.steps_done = p["epoch"] * self.engine.batches_per_epoch + p["batch"]
         self.epoch_generator = found["epoch_generator"]
         self.engine.set_generator_state(found["generator"])
+        if self.keep == "last" or not self.folder.best.exists():
+            # among the epochs to come the best is chosen anew: no other can be kept
+            p["best_epoch"], p["best_value"] = 0, -math.inf
 
     def place(self) -> str:
         """Where in the recipe it is, in words."""
         p = self.position
         if p["epoch"] == p["batch"] == 0:
             return "from the start: there is no checkpoint yet"
-        return f"from epoch {p['epoch'] + 1}, step {p['batch'] + 1}"
+        place = f"from epoch {p['epoch'] + 1}, step {p['batch'] + 1}"
+        if self.keep != "last" and p["epoch"] and not p["best_epoch"]:
+            place += f"; there is no {self.folder.best.name}, so the best is chosen from here on"
+        return place
 
-    def _save(self, path: Any) -> None:
+    def _save(self, copies: Sequence[Path] = ()) -> None:
         bad = self.engine.not_finite()
         if bad is not None:
             raise self._diverged(NotFiniteError(f"{bad} is no longer finite"), self.steps_done)
@@ -163,7 +191,7 @@ class Driver:
             generator=self.engine.generator_state(),
             epoch_generator=self.epoch_generator,
         )
-        checkpoint.write(path, content)
+        checkpoint.write(self.folder.last, content, copies)
         self.saved_at = time.perf_counter()
 
     def _diverged(self, error: NotFiniteError, step: int) -> RunError:
@@ -196,16 +224,21 @@ class Driver:
             ) from None
 
     def _run(self, place: str) -> dict[str, Any]:
-        with _StopRequests() as stop:  # from before anything is said: Ctrl-C loses nothing
+        with StopRequests() as stop:  # from before anything is said: Ctrl-C loses nothing
             self.progress.note(f"{self.engine.description}; run folder {self.folder.path}{place}")
             self.folder.start_logs(self.position["history"])
+            self.folder.remove_unkept(self.keep, self.position["epoch"])
             self.progress.start(
                 self.recipe.epochs, self.position["epoch"], self.engine.batches_per_epoch
             )
+            if self.position["epoch"] == self.position["batch"] == 0 and self.linter:
+                self._warn(self.linter.before_training())
             self.saved_at = time.perf_counter()
             try:
-                while self.position["epoch"] < self.recipe.epochs:
+                while not (self._all_done or self._stopped_early):
                     self._epoch(stop)
+                if self._stopped_early:
+                    self.progress.note(self._why_early())
             finally:
                 self.progress.close()
                 self.folder.close_logs()
@@ -213,7 +246,27 @@ class Driver:
         self.folder.finish(summary, self.position["history"])
         return summary
 
-    def _epoch(self, stop: _StopRequests) -> None:
+    @property
+    def _all_done(self) -> bool:
+        return self.position["epoch"] >= self.recipe.epochs
+
+    @property
+    def _stopped_early(self) -> bool:
+        """Whether early stopping ends the training before its planned end."""
+        patience, done = self.recipe.early_stopping, self.position["epoch"]
+        if patience is None or not done or self._all_done:
+            return False
+        return done - best_epoch(self.position["history"]) >= patience
+
+    def _why_early(self) -> str:
+        watched = "higher validation accuracy" if self.engine.has_validation else "lower loss"
+        history = self.position["history"]
+        return (
+            f"stopped early, after {len(history)} of {self.recipe.epochs} epochs: no {watched} "
+            f"since epoch {best_epoch(history)}"
+        )
+
+    def _epoch(self, stop: StopRequests) -> None:
         p = self.position
         began, done = time.perf_counter(), p["epoch_seconds"]
         for batch in self._batches():
@@ -239,10 +292,10 @@ class Driver:
                 score.count / (now - step_began),
             )
             if stop.requested:
-                self._save(self.folder.last)
+                self._save()
                 raise Stopped(self.folder)
             if now - self.saved_at > self.checkpoint_seconds:
-                self._save(self.folder.last)
+                self._save()
                 self.step_ended = time.perf_counter()
         self._end_epoch(began, done)
 
@@ -270,71 +323,84 @@ class Driver:
             "train_loss": train.loss,
             "train_accuracy": train.accuracy,
         }
-        value = -train.loss
         if self.engine.has_validation:
             validation = self.engine.evaluate("validation")
             row |= {"val_loss": validation.loss, "val_accuracy": validation.accuracy}
-            value = validation.accuracy
         test = self.engine.evaluate("test")
-        row["test_accuracy"] = test.accuracy
+        row |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
         self.test_count = test.count
+        dead = self._observe(row)
         self.engine.end_epoch(train.loss)
         row["seconds"] = done + time.perf_counter() - began
         row["samples_per_second"] = p["count"] / max(p["train_seconds"], 1e-9)
 
         p["history"].append(row)
+        found = self.linter.after_epoch(p["history"], dead) if self.linter else []
         p["seconds"] += row["seconds"]
-        is_best = value > p["best_value"]
-        if is_best:
-            p["best_epoch"], p["best_value"] = row["epoch"], value
+        copies = [self.folder.of_epoch(e) for e in kept_epochs(self.keep, row["epoch"])][-1:]
+        if self.keep != "last" and watched(row) > p["best_value"]:
+            p["best_epoch"], p["best_value"] = row["epoch"], watched(row)
+            copies.append(self.folder.best)
         p |= Position(  # type: ignore[typeddict-item]
             epoch=row["epoch"], batch=0, loss_sum=0.0, correct=0, count=0,
             epoch_seconds=0.0, train_seconds=0.0,
         )  # fmt: skip
-        if is_best:  # first, so that a kill between the two loses no best
-            self._save(self.folder.best)
-        self._save(self.folder.last)
+        self._save(copies)
+        self.folder.remove_unkept(self.keep, row["epoch"])
         self.folder.log(row)
         self.progress.epoch(row)
+        self._warn(found)
+
+    def _observe(self, row: dict[str, Any]) -> dict[str, observe.Dead]:
+        """Look at the network on held-out images: dead ReLUs, and histograms where asked for."""
+        if not hasattr(self, "looked_at"):
+            self.looked_at = self.engine.sample("test", observe.IMAGES_COUNTED)[0]
+        model, images = self.engine.model, self.looked_at
+        dead = observe.dead_relus(model, images)
+        if dead:
+            row["dead_relus"] = observe.share(dead)
+        shares = {f"dead_relus/{name}": d.dead / d.units for name, d in dead.items()}
+        arrays = observe.tensors(model, images[: observe.IMAGES_SHOWN]) if self.histograms else ()
+        self.folder.observe(row["epoch"], shares, arrays)
+        return dead
+
+    def _warn(self, found: list[Finding]) -> None:
+        for finding in found:
+            self.progress.note(finding.line())
 
     def _summary(self) -> dict[str, Any]:
-        p = self.position
+        p, history = self.position, self.position["history"]
+        # without validation images nothing may choose a checkpoint for the reported figure
+        chosen = p["best_epoch"] if self.engine.has_validation and p["best_epoch"] else p["epoch"]
+        row = history[chosen - 1]
         if not hasattr(self, "test_count"):  # resumed after the last epoch
             self.test_count = self.engine.evaluate("test").count
-        # without validation images nothing may choose a checkpoint for the reported figure
-        chosen = p["history"][p["best_epoch"] - 1 if self.engine.has_validation else -1]
         return {
             "recipe": self.recipe.name,
             "seed": self.recipe.seed,
             "epochs": p["epoch"],
-            "train_loss": chosen["train_loss"],
-            "test_accuracy": chosen["test_accuracy"],
-            "test_correct": round(chosen["test_accuracy"] * self.test_count),
+            "epochs_planned": self.recipe.epochs,
+            "stopped_early": self._stopped_early,
+            "best_epoch": best_epoch(history),
+            "chosen_epoch": chosen,
+            **{field: row[field] for field in _REPORTED if field in row},
+            "test_correct": round(row["test_accuracy"] * self.test_count),
             "test_count": self.test_count,
-            "best_epoch": p["best_epoch"],
             "seconds": p["seconds"],
         }
 
 
-class _StopRequests:
-    """While open, Ctrl-C and SIGTERM ask for a stop after the step; a second one stops at once."""
+# of the chosen epoch's row
+_REPORTED = (
+    "train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy"
+)  # fmt: skip
 
-    def __init__(self) -> None:
-        self.requested = False
-        self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> _StopRequests:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
-        return self
+def watched(row: dict[str, Any]) -> float:
+    """What the best epoch has most of: validation accuracy, or else the least training loss."""
+    return float(row.get("val_accuracy", -row["train_loss"]))
 
-    def _ask(self, number: int, frame: Any) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
 
-    def __exit__(self, *exc: object) -> None:
-        with contextlib.suppress(ValueError):
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
+def best_epoch(history: list[dict[str, Any]]) -> int:
+    """The epoch, from 1, of the best value that is watched; the first of equals."""
+    return 1 + max(range(len(history)), key=lambda i: watched(history[i]))

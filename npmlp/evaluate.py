@@ -32,8 +32,9 @@ def evaluate(
 ) -> Evaluation:
     """Classify the test images with a run's network.
 
-    Parameters: `run`, the run's folder; `data`, as in training; `checkpoint`, "best" or "last",
-    by default the one that the run reports: best where there is a validation set, else last.
+    Parameters: `run`, the run's folder; `data`, as in training; `checkpoint`, "best", "last" or the
+    number of an epoch, by default the one that the run reports: best where there is a validation
+    set, else last.
     Returns: an Evaluation. Raises: NpmlpError where the run or the data cannot be read.
     """
     found = predictions_of(RunFolder(run), data, checkpoint)
@@ -53,7 +54,8 @@ class Flags:
     data: str | None = None
     """a folder with the data; by default where the run found it, or the usual places"""
     checkpoint: Which | None = None
-    """by default the one whose figures the run reports"""
+    """best, last or, where epochs' checkpoints were kept, an epoch's number; by default the one
+    whose figures the run reports"""
     debug: bool = False
     """show the whole stack when something goes wrong"""
 

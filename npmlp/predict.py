@@ -18,7 +18,7 @@ import tyro
 
 from npmlp import commands
 from npmlp.errors import DataError
-from npmlp.predictions import facts_of, network_of
+from npmlp.predictions import Which, facts_of, network_of
 from npmlp.preserved import preserved_settings
 from npmlp.runs import RunFolder
 
@@ -144,7 +144,7 @@ def predict(
     images: Sequence[str],
     data: str | None = None,
     invert: Invert = "auto",
-    checkpoint: Literal["best", "last"] | None = None,
+    checkpoint: Which | None = None,
 ) -> list[Prediction]:
     """Classify pictures with a run's network.
 
@@ -209,8 +209,9 @@ class Flags:
     """how many classes are shown"""
     invert: Invert = "auto"
     """exchange bright and dark; auto: where the picture's border is bright"""
-    checkpoint: Literal["best", "last"] | None = None
-    """by default the one whose figures the run reports"""
+    checkpoint: Which | None = None
+    """best, last or, where epochs' checkpoints were kept, an epoch's number; by default the one
+    whose figures the run reports"""
     debug: bool = False
     """show the whole stack when something goes wrong"""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from npmlp import checkpoint as checkpoints
 from npmlp.checkpoint import Checkpoint
-from npmlp.errors import CheckpointError, NpmlpError, RunError
+from npmlp.errors import CheckpointError, NpmlpError
 from npmlp.preserved import preserved_settings
 from npmlp.runs import RunFolder
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from npmlp import nn
     from npmlp.vision.images import DataFacts
 
-Which = Literal["best", "last"]
+Which = Literal["best", "last"] | int  # a number: the checkpoint of that epoch, from 1
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def predictions_of(
     from npmlp.vision.images import load_test_images
 
     recipe, facts = folder.recipe(), facts_of(folder)
-    name, found = _checkpoint(folder, checkpoint)
+    path, found = _checkpoint(folder, checkpoint)
     with preserved_settings(), no_grad():
         dtypes.set_default_dtype(getattr(dtypes, recipe.dtype))
         random.manual_seed(recipe.seed)
@@ -84,7 +85,7 @@ def predictions_of(
         if recipe.validation == "test":
             images, _ = split_off(recipe, images)
             indices = np.asarray(images.indices)
-        _load_weights(model, found, folder, name)
+        _load_weights(model, path, found)
         model.eval()
 
         loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
@@ -104,7 +105,7 @@ def predictions_of(
         classes=facts.classes,
         indices=indices,
         loss=loss_sum / len(indices),
-        checkpoint=name,
+        checkpoint=path.name,
         epoch=found["position"]["epoch"],
     )
 
@@ -117,11 +118,11 @@ def network_of(folder: RunFolder, checkpoint: Which | None = None) -> nn.Module:
     from npmlp import dtypes, models
 
     recipe, facts = folder.recipe(), facts_of(folder)
-    name, found = _checkpoint(folder, checkpoint)
+    path, found = _checkpoint(folder, checkpoint)
     with preserved_settings():
         dtypes.set_default_dtype(getattr(dtypes, recipe.dtype))
         model = models.build(recipe, facts.shape, len(facts.classes))
-    _load_weights(model, found, folder, name)
+    _load_weights(model, path, found)
     return model.eval()
 
 
@@ -132,32 +133,27 @@ def facts_of(folder: RunFolder) -> DataFacts:
     return DataFacts.from_config(folder.config(), str(folder.path / "config.json"))
 
 
-def _checkpoint(folder: RunFolder, which: Which | None) -> tuple[str, Checkpoint]:
-    """The name and content of a run's checkpoint.
+def _checkpoint(folder: RunFolder, which: Which | None) -> tuple[Path, Checkpoint]:
+    """The path and content of a run's checkpoint.
 
     Raises: RunError where there is none yet, CheckpointError where it is of another recipe.
     """
-    recipe = folder.recipe()
-    if which is None:
-        which = "last" if recipe.validation == "none" else "best"
-    path = folder.best if which == "best" else folder.last
-    if not path.exists():
-        raise RunError(f"{folder.path}: has no checkpoint {path.name} yet; train it first")
+    recipe = dataclasses.asdict(folder.recipe())
+    path = folder.checkpoint(which)
     found = checkpoints.read(path)
-    if found["recipe"] != dataclasses.asdict(recipe):
+    if recipe | found["recipe"] != recipe:  # an older one may lack a field
         raise CheckpointError(
             f"{path}: belongs to another recipe than config.json beside it "
-            f"(architecture {found['recipe'].get('arch')}, expected {recipe.arch})"
+            f"(architecture {found['recipe'].get('arch')}, expected {recipe['arch']})"
         )
-    return path.name, found
+    return path, found
 
 
-def _load_weights(model: nn.Module, found: Checkpoint, folder: RunFolder, name: str) -> None:
+def _load_weights(model: nn.Module, path: Path, found: Checkpoint) -> None:
     try:
         model.load_state_dict(found["state"]["model"])
     except (KeyError, NpmlpError, RuntimeError) as error:
         why = " ".join(str(error).split())  # on one line
         raise CheckpointError(
-            f"{folder.path / 'checkpoints' / name}: does not fit the architecture "
-            f"{found['recipe']['arch']} ({why})"
+            f"{path}: does not fit the architecture {found['recipe']['arch']} ({why})"
         ) from None

@@ -3,8 +3,9 @@
 config.json              the recipe, versions, threads, machine; written first
 run.lock                 locked while a process trains here
 metrics.jsonl            one object per epoch
-checkpoints/             last.safetensors and best.safetensors
-tensorboard/             training loss, test accuracy, learning rate by epoch
+checkpoints/             last.safetensors, best.safetensors, and epoch-001.safetensors, … on request
+findings.json            what the linter has found, if anything
+tensorboard/             training loss, test accuracy, learning rate, dead ReLUs by epoch
 summary.json, curves.png written at the end: a folder with a summary is a finished run
 """
 
@@ -18,12 +19,14 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import npmlp
 from npmlp import recipes
 from npmlp.errors import RunError
+from npmlp.events import Array, Events
 from npmlp.files import write_atomically
 from npmlp.recipes import Recipe
 
@@ -35,12 +38,23 @@ _TAGS = {
     "val_accuracy": "accuracy/validation",
     "test_accuracy": "accuracy/test",
     "lr": "lr",
+    "dead_relus": "dead_relus/all",
 }
 
 _SUMMARY = {
     "recipe", "seed", "epochs", "train_loss", "test_accuracy", "test_correct", "test_count",
     "best_epoch", "seconds",
 }  # fmt: skip
+
+
+Keep = Literal["all", "best", "last"] | int
+
+
+def kept_epochs(keep: Keep, done: int) -> range:
+    """The epochs, from 1, that have a checkpoint of their own once `done` epochs are done."""
+    if keep == "all":
+        return range(1, done + 1)
+    return range(max(1, done + 1 - keep), done + 1) if isinstance(keep, int) else range(0)
 
 
 class RunFolder:
@@ -54,7 +68,7 @@ class RunFolder:
         self.last = self.path / "checkpoints" / "last.safetensors"
         self.best = self.path / "checkpoints" / "best.safetensors"
         self.curves = self.path / "curves.png"
-        self._scalars: _Scalars | None = None
+        self._events: Events | None = None
         self._lock: Any = None
 
     @classmethod
@@ -89,7 +103,7 @@ class RunFolder:
                     f"--out {folder.path}: already holds a run; continue it with --resume "
                     f"{folder.path}, or choose another folder"
                 )
-            write_atomically(folder.path / "config.json", json.dumps(config, indent=2) + "\n")
+            folder.write_config(config)
         except OSError as error:
             raise RunError(
                 f"--out {folder.path}: cannot be written ({error.strerror}); choose another folder"
@@ -119,6 +133,10 @@ class RunFolder:
     def config(self) -> dict[str, Any]:
         """The content of config.json. Raises RunError where the folder holds no run."""
         return self._json("config.json", "is not the folder of a run")
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write config.json."""
+        write_atomically(self.path / "config.json", json.dumps(config, indent=2) + "\n")
 
     def summary(self) -> dict[str, Any] | None:
         """The content of summary.json, or None while the run is unfinished."""
@@ -152,6 +170,49 @@ class RunFolder:
             raise RunError(f"{path}: is damaged (not a JSON object)")
         return content
 
+    # ---------------------------------------------------------------------------- checkpoints
+
+    def of_epoch(self, epoch: int) -> Path:
+        """The checkpoint of an epoch, from 1."""
+        return self.last.with_name(f"epoch-{epoch:03d}.safetensors")
+
+    def epochs_kept(self) -> dict[int, Path]:
+        """The checkpoints of epochs that are there, in the order of the epochs."""
+        found = {
+            int(path.name[6:-12]): path
+            for path in self.last.parent.glob("epoch-*.safetensors")
+            if path.name[6:-12].isdecimal()
+        }
+        return dict(sorted(found.items()))
+
+    def checkpoint(self, which: Literal["best", "last"] | int | None = None) -> Path:
+        """The path of a checkpoint: the best, the last, an epoch's, or (None) the reported one.
+
+        A run reports the best where there are validation images, unless it keeps no best.
+        Raises RunError where that checkpoint is not there.
+        """
+        if which is None:
+            chosen = self.recipe().validation != "none" and (
+                self.best.exists() or self.config().get("keep_checkpoints") != "last"
+            )
+            which = "best" if chosen else "last"
+        path = self.of_epoch(which) if isinstance(which, int) else getattr(self, which)
+        if path.exists():
+            return Path(path)
+        there = [name for name in ("best", "last") if getattr(self, name).exists()]
+        there += map(str, self.epochs_kept())
+        raise RunError(
+            f"{self.path}: has no checkpoint {path.name}; "
+            + (f"there are {', '.join(there)}" if there else "train it first")
+        )
+
+    def remove_unkept(self, keep: Keep, done: int) -> None:
+        """Remove the checkpoints that are not kept after `done` epochs, and those of later ones."""
+        for epoch in self.epochs_kept().keys() - set(kept_epochs(keep, done)):
+            self.of_epoch(epoch).unlink()
+        if keep == "last":
+            self.best.unlink(missing_ok=True)
+
     # ------------------------------------------------------------------------ while it trains
 
     def start_logs(self, history: list[dict[str, Any]]) -> None:
@@ -160,9 +221,9 @@ class RunFolder:
         A run that was killed between a row and its checkpoint does that epoch again; its row must
         not stand there twice.
         """
-        for old in [*self.path.glob("tensorboard/events.*"), *self.path.rglob("*.tmp")]:
-            old.unlink()  # the rows are written anew; a .tmp is what a kill left half written
-        self._scalars = _scalars(self.path / "tensorboard")
+        for half_written in self.path.rglob("*.tmp"):  # by a kill
+            half_written.unlink()
+        self._events = _events(self.path / "tensorboard", len(history))
         write_atomically(
             self.path / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in history)
         )
@@ -176,15 +237,23 @@ class RunFolder:
         self._to_tensorboard(row)
 
     def _to_tensorboard(self, row: dict[str, Any]) -> None:
-        if self._scalars is not None:
+        if self._events is not None:
             values = {tag: row[field] for field, tag in _TAGS.items() if field in row}
-            self._scalars.add(row["epoch"], values)
+            self._events.scalars(row["epoch"], values)
+
+    def observe(
+        self, epoch: int, numbers: dict[str, float], arrays: Iterable[tuple[str, Array]] = ()
+    ) -> None:
+        """Add to tensorboard/ what is not in metrics.jsonl: numbers, and histograms of arrays."""
+        if self._events is not None:
+            self._events.scalars(epoch, numbers)
+            self._events.histograms(epoch, arrays)
 
     def close_logs(self) -> None:
         """Finish writing tensorboard/."""
-        if self._scalars is not None:
-            self._scalars.writer.close()
-            self._scalars = None
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
     def finish(self, summary: dict[str, Any], history: list[dict[str, Any]]) -> None:
         """Write the pictures, then summary.json, which says that the run is finished."""
@@ -211,26 +280,8 @@ def _versions(engine: str) -> dict[str, str]:
     return {"npmlp": npmlp.__version__, **found}
 
 
-class _Scalars:
-    """Scalars for TensorBoard, by TensorBoard's own writer."""
-
-    def __init__(self, folder: Path) -> None:
-        from tensorboard.compat.proto import event_pb2, summary_pb2
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        self.event, self.summary = event_pb2.Event, summary_pb2.Summary
-        self.writer = EventFileWriter(str(folder))
-
-    def add(self, epoch: int, values: dict[str, float]) -> None:
-        summary = self.summary(
-            value=[self.summary.Value(tag=tag, simple_value=v) for tag, v in values.items()]
-        )
-        self.writer.add_event(self.event(wall_time=time.time(), step=epoch, summary=summary))
-        self.writer.flush()
-
-
-def _scalars(folder: Path) -> _Scalars | None:
+def _events(folder: Path, epochs: int) -> Events | None:
     try:
-        return _Scalars(folder)
+        return Events(folder, epochs, _TAGS.values())
     except ImportError:
         return None  # without TensorBoard, numbers and pictures are in the folder all the same

@@ -15,7 +15,8 @@ from npmlp.errors import RecipeError, RunError
 from npmlp.preserved import preserved_settings
 from npmlp.progress import Progress
 from npmlp.recipes import Recipe
-from npmlp.runs import RunFolder
+from npmlp.runs import Keep, RunFolder
+from npmlp.vision.images import DataFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +35,22 @@ class Run:
     """compiled kernels, or the NumPy oracles that compile nothing"""
     checkpoint_seconds: float = 30.0
     """seconds between two checkpoints within an epoch; there is one at every epoch's end, too"""
+    keep_checkpoints: Keep | None = None
+    """which epochs' checkpoints stay beside the last one: best (the default), last (none other, and
+    the last epoch is the one reported), all, or a number: the best and that many of the newest"""
+    histograms: bool = False
+    """write histograms of weights, activations and gradients to tensorboard/, an epoch each"""
     debug: bool = False
     """show the whole stack when something goes wrong"""
 
     def __post_init__(self) -> None:
+        keep = self.keep_checkpoints
+        a_number = isinstance(keep, int) and not isinstance(keep, bool) and keep >= 1
+        if not a_number and keep not in (None, "all", "best", "last"):
+            raise RecipeError(
+                f"--keep-checkpoints: got {keep!r}, expected all, best, last or a whole number of "
+                "at least 1"
+            )
         if self.threads is not None and self.threads < 1:
             raise RecipeError(f"--threads: got {self.threads}, expected at least 1")
         if not self.checkpoint_seconds > 0:
@@ -88,6 +101,8 @@ def as_before(run: R, *fields: str) -> R:
     if run.resume is None:
         return run
     config = RunFolder(run.resume).config()
+    if run.data is None:
+        run = dataclasses.replace(run, data=DataFacts.from_config(config, run.resume).folder())
     kept = {field: config[field] for field in fields if field in config}
     for field, value in kept.items():
         if getattr(run, field) not in (None, value):
@@ -106,27 +121,40 @@ def drive(
     **facts: Any,
 ) -> tuple[dict[str, Any], RunFolder]:
     """`fit` for any engine; `facts` go into config.json."""
+
+    def driver(engine: Engine, folder: RunFolder, keep: Keep) -> Driver:
+        return Driver(
+            engine, recipe, folder, show, run.checkpoint_seconds, keep, histograms=run.histograms
+        )
+
     if run.resume is None:
         engine = make_engine()  # before the folder: without data there is no run
-        folder = RunFolder.create(run.out, recipe, name, **facts)
+        keep = run.keep_checkpoints or "best"
+        folder = RunFolder.create(
+            run.out, recipe, name, data=engine.data.facts(), keep_checkpoints=keep, **facts
+        )
         try:
-            driver = Driver(engine, recipe, folder, show, run.checkpoint_seconds)
-            return driver.run(), folder
+            return driver(engine, folder, keep).run(), folder
         finally:
             folder.unlock()
     folder = RunFolder(run.resume)
-    trained_by = folder.config().get("engine")
-    if trained_by != name:
-        raise RunError(f"--resume {folder.path}: is a run of {trained_by}, not of {name}")
+    config = folder.config()
+    if config.get("engine") != name:
+        raise RunError(f"--resume {folder.path}: is a run of {config.get('engine')}, not of {name}")
     finished = folder.summary()
     if finished is not None:
         return finished, folder
     try:
         folder.lock()
-        driver = Driver(make_engine(), recipe, folder, show, run.checkpoint_seconds)
+        engine = make_engine()
+        DataFacts.from_config(config, run.resume).check(engine.data)
+        keep = run.keep_checkpoints or config.get("keep_checkpoints", "best")
+        if keep != config.get("keep_checkpoints", "best"):
+            folder.write_config(config | {"keep_checkpoints": keep})
+        resumed = driver(engine, folder, keep)
         if folder.last.exists():
-            driver.resume()
-        return driver.run(f", {driver.place()}"), folder
+            resumed.resume()
+        return resumed.run(f", {resumed.place()}"), folder
     except OSError as error:
         raise RunError(f"--resume {folder.path}: {error.strerror or error}") from None
     finally:
@@ -211,11 +239,22 @@ def _report(summary: dict[str, Any], folder: RunFolder, seconds: float) -> None:
     s = summary
     progress.say(
         f"test accuracy  {s['test_accuracy']:.4f}  ({s['test_correct']:,} of {s['test_count']:,} "
-        f"images, after {s['epochs']} epochs)"
+        f"images, {_epoch_reported(s, folder.recipe())})"
     )
     progress.say(f"wall time      {seconds:.1f} s")
     progress.say(f"run folder     {folder.path}")
     progress.say(f"pictures       {folder.curves}")
+
+
+def _epoch_reported(s: dict[str, Any], recipe: Recipe) -> str:
+    chosen = s.get("chosen_epoch", s["epochs"])
+    if recipe.validation == "none" or (chosen == s["epochs"] != s["best_epoch"]):
+        return f"after {s['epochs']} epochs"
+    on = f"{recipe.validation_size:,} validation images"
+    if recipe.validation == "reported":
+        on = "these very images"
+    best = "the best" if chosen == s["best_epoch"] else "the best kept"
+    return f"epoch {chosen} of {s['epochs']}, {best} on {on}"
 
 
 def main(argv: Sequence[str]) -> int:

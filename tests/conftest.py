@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from small_run import finished, unfinished  # noqa: F401 - fixtures, one run for all tests
 
 import npmlp
 from npmlp import config
