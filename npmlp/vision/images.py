@@ -107,12 +107,20 @@ class DataFacts:
             raise RunError(f"{origin}: its facts about the data are damaged ({error!r})") from None
 
     def folder(self) -> str | None:
-        """Where to look for the data again, or None for the places where Fashion-MNIST may be."""
+        """Where to look for the data again, or None for the places where Fashion-MNIST may be.
+
+        Raises DataError where another data set is no longer where it was.
+        """
         source = Path(self.source).expanduser()
+        there = bool(self.source) and find_data(source, "--data") is not None
         if self.name == FASHION_MNIST:
             usual = [place.folder.absolute() for place in search_places()]
-            if source in usual or not source.is_dir() or find_data(source, "--data") is None:
-                return None
+            return str(source) if there and source not in usual else None
+        if not there:
+            raise DataError(
+                f"--data: the run was trained on {self.name} from {self.source}, which is not "
+                "there any more; name its folder with --data"
+            )
         return str(source)
 
     def check(self, data: ImageData) -> None:
