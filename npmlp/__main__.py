@@ -14,6 +14,7 @@ from npmlp.errors import NpmlpError
 VERBS = {
     "train": "train a network on Fashion-MNIST",
     "evaluate": "test a trained network",
+    "sweep": "train a recipe with many values, and find the best",
     "predict": "name what is on pictures",
     "gradcheck": "check the gradients of a layer of yours",
 }

@@ -1,0 +1,11 @@
+"""Sweeps: a recipe trained with many values of some of its fields, and the best of them.
+
+In reading order: space (what is tried), spec (the folder), study (Optuna's memory of it), samplers,
+pool (what parent and workers say), work, processes, cluster, parent (the loop), results, heatmap,
+command.
+"""
+
+from __future__ import annotations
+
+from npmlp.sweep.command import Outcome, main, run_sweep
+from npmlp.sweep.spec import Spec, SweepFolder
