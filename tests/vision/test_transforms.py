@@ -217,6 +217,30 @@ def test_affine_of_pil_images_and_of_batches_is_pillows(name, images):
     np.testing.assert_array_equal(np.stack(arrays), pixels)
 
 
+@pytest.fixture
+def float64_by_default():
+    npmlp.set_default_dtype(npmlp.float64)
+    torch.set_default_dtype(torch.float64)
+    yield
+    npmlp.set_default_dtype(npmlp.float32)
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("name", ["recipe ±10 %", "fill", "shear two ways"])
+def test_draws_are_of_the_default_dtype_as_torchvisions(name, float64_by_default):
+    def both(module):
+        return module.Compose([module.RandomHorizontalFlip(), in_full(module, name)])
+
+    seed(11)
+    expected = [np.asarray(both(theirs)(Image.fromarray(image))) for image in IMAGES]
+    npmlp.manual_seed(11)
+    np.testing.assert_array_equal(ours.transform_batch(both(ours), IMAGES), expected)
+    assert same_stream()
+    npmlp.manual_seed(11)
+    singly = [np.asarray(both(ours)(Image.fromarray(image))) for image in IMAGES]
+    np.testing.assert_array_equal(singly, expected)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "LA", "F", "1"])
 def test_affine_of_other_pil_modes_is_pillows(mode):
     seed(3)

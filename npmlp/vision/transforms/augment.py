@@ -1,7 +1,7 @@
 """Augmentation: RandomHorizontalFlip and RandomAffine, drawing as torchvision's draw.
 
-A flip takes one uniform float32 from the default generator; an affine map takes its angle, then the
-shift along x and y, the scale, and the shear, as far as each was asked for.
+A flip takes one uniform number of the default dtype from the default generator; an affine map takes
+its angle, then the shift along x and y, the scale, and the shear, as far as each was asked for.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npmlp import random
-from npmlp._torch_math import fma32
+from npmlp._torch_math import fma32, fma64
 from npmlp.creation import from_numpy
 from npmlp.errors import OutsideSubsetError
 from npmlp.tensor import Tensor
-from npmlp.vision.transforms.compose import BatchTransform, is_pil_image
+from npmlp.vision.transforms.compose import BatchTransform, draw, is_pil_image
 from npmlp.vision.transforms.pixels import (
     inverse_matrices,
     pillow_sources,
@@ -34,7 +33,7 @@ Array = NDArray[Any]
 
 
 class RandomHorizontalFlip(BatchTransform):
-    """Mirror left and right with probability p: where a uniform float32 is below p.
+    """Mirror left and right with probability p: where a uniform number is below p.
 
     Takes a PIL image, an array (H, W) or a Tensor (…, H, W).
     Source: torchvision.transforms.RandomHorizontalFlip.
@@ -44,7 +43,7 @@ class RandomHorizontalFlip(BatchTransform):
         self.p = p
 
     def __call__(self, img: Any) -> Any:
-        if not self._flips(random.default_generator.uniform(1))[0]:
+        if not self._flips(draw(1, 1))[0, 0]:
             return img
         if is_pil_image(img):
             from PIL import Image
@@ -69,7 +68,7 @@ class RandomHorizontalFlip(BatchTransform):
         return flipped
 
     def _flips(self, uniform: Array) -> Array:
-        return uniform < np.float32(self.p)
+        return uniform < uniform.dtype.type(self.p)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(p={self.p})"
@@ -156,7 +155,7 @@ class RandomAffine(BatchTransform):
         )
 
     def __call__(self, img: Any) -> Any:
-        uniforms = random.default_generator.uniform((1, self.draws))
+        uniforms = draw(1, self.draws)
         if is_pil_image(img):
             from PIL import Image
 
@@ -239,9 +238,13 @@ class RandomAffine(BatchTransform):
 
 
 def _between(uniforms: Array, ranges: Sequence[tuple[float, float]]) -> Array:
-    """Uniform float32 of [0, 1), a column for each range, as Generator.uniform(low, high)."""
-    start, end = np.array(ranges, np.float32).T
-    between = fma32(uniforms, end - start, start)
+    """Uniforms of [0, 1), a column for each range, as Generator.uniform(low, high) makes them."""
+    start, end = np.array(ranges, uniforms.dtype).T
+    if uniforms.dtype == np.float32:
+        between = fma32(uniforms, end - start, start)
+    else:
+        columns = zip(uniforms.T, (end - start).tolist(), start.tolist(), strict=True)
+        between = np.stack([fma64(*column) for column in columns], axis=1)
     return np.where(between == end, start, between)
 
 

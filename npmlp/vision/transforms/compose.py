@@ -14,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from npmlp import random
+from npmlp.dtypes import get_default_dtype
 
 Array = NDArray[Any]
 
@@ -29,12 +30,18 @@ class BatchTransform:
 
     @property
     def draws(self) -> int:
-        """How many uniform float32 numbers one image takes from the generator."""
+        """How many uniform numbers one image takes from the generator."""
         return 0
 
     def batch(self, images: Array, uniforms: Array) -> Array:
         """Transform uint8 (N, H, W) or floats (N, C, H, W) with uniforms of shape (N, draws)."""
         raise NotImplementedError
+
+
+def draw(images: int, draws: int, generator: random.Generator | None = None) -> Array:
+    """Uniform numbers of the default dtype, as torchvision draws them, shape (images, draws)."""
+    generator = generator or random.default_generator
+    return generator.uniform((images, draws), dtype=get_default_dtype().numpy)
 
 
 class Compose:
@@ -126,8 +133,7 @@ def transform_batch(
     steps = batch_steps(transform)
     if steps is None:
         raise TypeError(f"transform_batch: {transform!r} takes single images only")
-    generator = generator or random.default_generator
-    uniforms = generator.uniform((len(images), sum(step.draws for step in steps)))
+    uniforms = draw(len(images), sum(step.draws for step in steps), generator)
     first = 0
     for step in steps:
         images = step.batch(images, uniforms[:, first : first + step.draws])
