@@ -40,6 +40,8 @@ class Run:
     the last epoch is the one reported), all, or a number: the best and that many of the newest"""
     histograms: bool = False
     """write histograms of weights, activations and gradients to tensorboard/, an epoch each"""
+    lint: bool = True
+    """warn of training mistakes, which docs/mistakes.md describes"""
     debug: bool = False
     """show the whole stack when something goes wrong"""
 
@@ -124,7 +126,7 @@ def drive(
 
     def driver(engine: Engine, folder: RunFolder, keep: Keep) -> Driver:
         return Driver(
-            engine, recipe, folder, show, run.checkpoint_seconds, keep, histograms=run.histograms
+            engine, recipe, folder, show, run.checkpoint_seconds, keep, run.lint, run.histograms
         )
 
     if run.resume is None:

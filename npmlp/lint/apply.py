@@ -121,7 +121,7 @@ def check(
     >>> import npmlp
     >>> from npmlp import lint, nn
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1))
-    >>> data = npmlp.randn(30, 4), npmlp.arange(30) % 3
+    >>> data = npmlp.randn(30, 4), npmlp.tensor([0, 1, 2] * 10)
     >>> [finding.rule for finding in lint.check(model, nn.CrossEntropyLoss(), data)]
     ['double-softmax']
     """

@@ -12,7 +12,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from npmlp.lint.finding import Finding
-from npmlp.observe import Array, Dead, share
+from npmlp.observe import Array, Dead
+
+RULES = (
+    "zero-init", "double-softmax", "different-preparation", "missing-labels", "chosen-on-reported",
+    "dead-relus", "loss-at-chance", "loss-rises",
+)  # fmt: skip
 
 # ------------------------------------------------------------------------------- before training
 
@@ -29,8 +34,8 @@ def zero_init(stuck: Sequence[str]) -> Finding | None:
         return None
     return Finding(
         "zero-init",
-        f"{_listed(stuck)}: all weights are zero and get no gradient, as a ReLU passes none at "
-        "zero, so they stay zero; start from random weights, as the layers do by default",
+        f"all weights of {_listed(stuck)} are zero and get no gradient, so they stay zero; start "
+        "from random weights",
     )
 
 
@@ -52,14 +57,14 @@ def double_softmax(outputs: Array, loss: str, last: str = "") -> Finding | None:
     if probabilities:
         return Finding(
             "double-softmax",
-            "the network's outputs are probabilities already, and the loss takes the softmax of "
-            "them once more, which makes gradients small; feed it the logits, without a softmax",
+            "the network's outputs are probabilities already, and the loss takes their softmax "
+            "again; feed it the logits",
         )
     if last == "LogSoftmax":
         return Finding(
             "double-softmax",
-            "the network ends in LogSoftmax, and the loss takes the log-softmax of it once more, "
-            "which changes nothing and costs time; feed it the logits, or use NLLLoss",
+            "the network ends in LogSoftmax, and the loss takes the same again, which changes "
+            "nothing and costs time; feed it the logits, or use NLLLoss",
         )
     return None
 
@@ -100,8 +105,7 @@ def different_preparation(train: Array, test: Array) -> Finding | None:
     texts = [f"mean {side.mean():.3f}, deviation {side.std():.3f}" for side in sides]
     return Finding(
         "different-preparation",
-        f"train and test inputs are prepared differently: train {texts[0]}; test {texts[1]}; give "
-        "both the same scaling and normalisation",
+        f"train and test inputs are prepared differently: train {texts[0]}; test {texts[1]}",
     )
 
 
@@ -125,11 +129,8 @@ def missing_labels(train: Array, test: Array, classes: Sequence[str]) -> Finding
     tested = int(np.isin(test, missing).sum())
     return Finding(
         "missing-labels",
-        f"no training image has the label {_listed(names)}, so that the network cannot learn it; "
-        f"{tested:,} of {len(test):,} test images have one of these"
-        if len(names) > 1
-        else f"no training image has the label {names[0]}, so that the network cannot learn it; "
-        f"{tested:,} of {len(test):,} test images have it",
+        f"no training image is labelled {_listed(names, 'or')}, so the network cannot learn it; "
+        f"{tested:,} of {len(test):,} test images are",
     )
 
 
@@ -147,9 +148,8 @@ def chosen_on_reported(what: Sequence[str]) -> Finding | None:
         return None
     return Finding(
         "chosen-on-reported",
-        f"{_listed(what)} {'is' if len(what) == 1 else 'are'} chosen on the very images whose "
-        "accuracy is reported, which makes it too high; hold out others for the choice "
-        "(--validation train)",
+        f"{_listed(what)} {'is' if len(what) == 1 else 'are'} chosen on the images whose accuracy "
+        "is reported, which makes it too high; choose on others (--validation train)",
     )
 
 
@@ -171,9 +171,8 @@ def best_of_several(accuracies: Sequence[float], count: int) -> Finding | None:
     gain = NormalDist().inv_cdf((k - 0.375) / (k + 0.25)) * math.sqrt(p * (1 - p) / count)
     return Finding(
         "chosen-on-reported",
-        f"taking the best of these {k} runs by test accuracy is a choice on the test images, and "
-        f"its figure is too high: of {k} equally good runs the best looks up to {100 * gain:.1f} "
-        "points better by chance; choose on validation images, or report the mean",
+        f"picking the best of {k} runs by test accuracy is a choice on the reported images; of "
+        f"{k} equally good runs the best looks up to {100 * gain:.1f} points better by chance",
     )
 
 
@@ -193,12 +192,11 @@ def dead_relus(dead: Mapping[str, Dead], epoch: int | None = None) -> Finding | 
     bad = {name: d for name, d in dead.items() if d.dead > SHARE_DEAD * d.units}
     if not bad:
         return None
-    counts = [f"{d.dead} of {d.units} of {name}" for name, d in bad.items()]
+    counts = [f"{d.dead} of {d.units} behind {name}" for name, d in bad.items()]
     return Finding(
         "dead-relus",
-        f"dead ReLUs: {_listed(counts)} ({share(dict(dead)):.0%} of all) are above zero for none "
-        "of the held-out images, and such units learn nothing; try a lower learning rate, or "
-        "another initialisation",
+        f"ReLU units that are above zero for no held-out image learn nothing: {_listed(counts)}; "
+        "try a lower learning rate",
         epoch,
     )
 
@@ -222,9 +220,8 @@ def loss_at_chance(loss: float, labels: Array, epoch: int | None = None) -> Find
         return None
     return Finding(
         "loss-at-chance",
-        f"the mean training loss is {loss:.4f}, what guessing among the {len(p)} classes gives "
-        f"(ln {len(p)} = {math.log(len(p)):.4f}): nothing has been learned; look at the "
-        "initialisation, the learning rate, and whether images and labels belong together",
+        f"the training loss, {loss:.4f}, is that of guessing among {len(p)} classes, {chance:.4f}: "
+        "nothing has been learned",
         epoch,
     )
 
@@ -244,15 +241,15 @@ def loss_rises(losses: Sequence[float], classes: int, epoch: int | None = None) 
     chance, last = math.log(classes), losses[-1]
     lowest = min(losses[:-1], default=math.inf)
     if last > lowest + RISE * chance:
-        what = f"the mean training loss has risen to {last:.4g} from {lowest:.4f}"
+        what = f"the training loss has risen to {last:.4g} from {lowest:.4g}"
     elif last > WORSE_THAN_CHANCE * chance:
-        what = f"the mean training loss is {last:.4g}, and guessing gives {chance:.4f}"
+        what = f"the training loss is {last:.4g}, and guessing gives {chance:.4g}"
     else:
         return None
-    return Finding("loss-rises", f"{what}; the learning rate is too high: try a third of it", epoch)
+    return Finding("loss-rises", f"{what}; try a third of the learning rate", epoch)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], joint: str = "and") -> str:
     """a, b and c"""
     *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {joint} {last}" if first else last
