@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # up to so many classes a cell has room for count and percentage, for the count, for two digits
 BOTH, COUNTS, DIGITS = 12, 30, 50
 _NAME_WIDTH = 90  # points
-_FAINT = "#767676"  # the palest grey that is read well on white (contrast 4.5)
+_FAINT = "#6e6e6e"  # grey, with a contrast above 4.5 on the colour of 0
 
 
 def confusion_counts(predictions: Predictions) -> np.ndarray[Any, np.dtype[np.int64]]:

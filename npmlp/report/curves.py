@@ -46,7 +46,7 @@ def curves_figure(history: Sequence[Row], title: str, *, chosen: int | None = No
     checkpoint is reported: by default the first with the best validation accuracy, as a training
     chooses it, and none without validation. Returns: a matplotlib Figure.
     """
-    figure = new_figure(12, 4)
+    figure = new_figure(12, 4.8)
     headline(figure, title)
     loss, accuracy, rate = figure.subplots(1, 3)
     loss.set_title("mean loss")
@@ -68,7 +68,7 @@ def curves_figure(history: Sequence[Row], title: str, *, chosen: int | None = No
             axes.axvline(
                 chosen, color=BLACK, linestyle=":", linewidth=1.5, zorder=1, label="chosen epoch"
             )
-        axes.legend(title=f"at epoch {told}", fontsize=9, title_fontsize=9, handlelength=3.5)
+        _legend(axes, f"at epoch {told}")
     _rates(rate, [row["epoch"] for row in history], [row["lr"] for row in history])
     return figure
 
@@ -115,7 +115,15 @@ def _rates(axes: Any, epochs: Sequence[int], rates: Sequence[float]) -> None:
     else:
         axes.set_ylim(bottom=0, top=1.1 * max(rates) or 1)  # a rate of 0 can be drawn, too
         axes.yaxis.set_major_formatter("{x:g}")
-    axes.legend(fontsize=9)
+    _legend(axes)
+
+
+def _legend(axes: Any, title: str | None = None) -> None:
+    """A legend below the axes, where it covers no line."""
+    axes.legend(
+        title=title, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False,
+        fontsize=9, title_fontsize=9, handlelength=3.5,
+    )  # fmt: skip
 
 
 def changes_by_factors(rates: Sequence[float]) -> bool:

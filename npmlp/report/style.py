@@ -60,11 +60,11 @@ def headline(figure: Any, title: str, text: str = "") -> None:
     figure.suptitle(f"{title}\n{text}" if text else title, fontsize=12, parse_math=False)
 
 
-def png(figure: Any) -> bytes:
-    """The figure as the content of a PNG file."""
+def png(figure: Any, dpi: float = DPI) -> bytes:
+    """The figure as the content of a PNG file, with so many pixels to the inch."""
     file = io.BytesIO()
     with house_style():
-        figure.savefig(file, format="png", dpi=DPI)
+        figure.savefig(file, format="png", dpi=dpi)
     return file.getvalue()
 
 
