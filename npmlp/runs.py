@@ -255,11 +255,8 @@ class RunFolder:
             self._events.close()
             self._events = None
 
-    def finish(self, summary: dict[str, Any], history: list[dict[str, Any]]) -> None:
-        """Write the pictures, then summary.json, which says that the run is finished."""
-        from npmlp.report.curves import draw_curves
-
-        draw_curves(history, self.curves, title=f"{summary['recipe']}, seed {summary['seed']}")
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write summary.json, which says that the run is finished."""
         write_atomically(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 

@@ -44,7 +44,8 @@ def curves_figure(history: Sequence[Row], title: str, *, chosen: int | None = No
 
     Parameters: `history`, the rows so far, maybe none; `title`; `chosen`, the epoch whose
     checkpoint is reported: by default the first with the best validation accuracy, as a training
-    chooses it, and none without validation. Returns: a matplotlib Figure.
+    chooses it, and the last without validation. Where there is validation, a line marks it.
+    Returns: a matplotlib Figure.
     """
     figure = new_figure(12, 4.8)
     headline(figure, title)
@@ -57,16 +58,15 @@ def curves_figure(history: Sequence[Row], title: str, *, chosen: int | None = No
     if not history:
         return figure
 
-    if chosen is None:
-        chosen = _best_epoch(history)
-    told = history[-1]["epoch"] if chosen is None else chosen  # the legends have its figures
+    best = _best_epoch(history)
+    told = chosen or best or history[-1]["epoch"]  # the legends have its figures
     for name, short in _FIELDS.items():
         _line(loss, history, name, f"{short}_loss", told, "{:.4f}", 1)
         _line(accuracy, history, name, f"{short}_accuracy", told, "{:.2f} %", 100)
     for axes in (loss, accuracy):
-        if chosen is not None:
+        if best is not None:
             axes.axvline(
-                chosen, color=BLACK, linestyle=":", linewidth=1.5, zorder=1, label="chosen epoch"
+                told, color=BLACK, linestyle=":", linewidth=1.5, zorder=1, label="reported epoch"
             )
         _legend(axes, f"at epoch {told}")
     _rates(rate, [row["epoch"] for row in history], [row["lr"] for row in history])
