@@ -15,6 +15,7 @@ VERBS = {
     "train": "train a network on Fashion-MNIST",
     "evaluate": "test a trained network",
     "sweep": "train a recipe with many values, and find the best",
+    "report": "show a run's results, or compare several, on a page",
     "predict": "name what is on pictures",
     "gradcheck": "check the gradients of a layer of yours",
 }

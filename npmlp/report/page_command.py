@@ -1,0 +1,115 @@
+"""The command `python -m npmlp.report RUN [RUN …]`: what it takes, writes and says."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from npmlp import commands
+from npmlp.errors import NpmlpError
+from npmlp.progress import say
+from npmlp.report import PAGE, report_files, write_files
+from npmlp.report.page_run import read_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Report on a run: pictures, figures and a page. Several runs are compared on one page."""
+
+    runs: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN ...")]]
+    """the runs' folders"""
+    data: str | None = None
+    """a folder with the images; by default each run's are looked for where it found them"""
+    out: str | None = None
+    """the page to write, PAGE.html, in place of report.html and the pictures in the run's
+    folder, or of comparison-TIME.html beside the first of several runs"""
+    debug: bool = False
+    """show the whole stack when something goes wrong"""
+
+
+def command(argv: Sequence[str]) -> int:
+    """Report on the runs that a command line names."""
+    flags = commands.parse(Flags, argv, "python -m npmlp.report")
+    out = None if flags.out is None else Path(flags.out)
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise NpmlpError(f"--out {out}: expected the name of a page, such as {out}.html")
+    paths = _folders(flags.runs)
+    return _compare(paths, flags.data, out) if len(paths) > 1 else _one(paths[0], flags.data, out)
+
+
+def _folders(names: Sequence[str]) -> list[Path]:
+    """The runs that a command line names. A shell's runs/* brings earlier pages, too."""
+    paths = [Path(name) for name in names]
+    pages = [path for path in paths if path.suffix == ".html" and path.is_file()]
+    for page in pages:
+        say(f"left out       {page}: it is a page, not a run")
+    paths = [path for path in paths if path not in pages]
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise NpmlpError(f"{path}: is named twice; name each run once")
+        seen.add(path.resolve())
+    if not paths:
+        raise NpmlpError("which run? name its folder: python -m npmlp.report runs/vanilla-…")
+    return paths
+
+
+def _one(path: Path, data: str | None, out: Path | None) -> int:
+    run = read_run(path)
+    files = report_files(run, data)
+    if out is not None:
+        written = write_files({out: files[PAGE]})
+    else:
+        written = write_files({path / name: content for name, content in files.items()})
+    *others, page = written
+    if run.state != "finished":
+        say(f"unfinished     {path} {run.progress()}; the report tells what there is")
+    say(f"run            {run.label()}: {run.result()}")
+    for note in run.notes:
+        say(f"note           {note}")
+    for finding in run.findings:
+        say(finding.line())
+    if others:
+        say(f"pictures       {', '.join(other.name for other in others)} in {path}")
+    say(f"report         {page}")
+    return 0
+
+
+def _compare(paths: Sequence[Path], data: str | None, out: Path | None) -> int:
+    from npmlp.report.compare import compare, plus_minus, render_comparison
+    from npmlp.report.compare_groups import groups_of, names_of
+
+    runs = compare([read_run(path) for path in paths], data)
+    out = out or _new_page(paths[0])
+    page = render_comparison(runs, out)
+    write_files({out: page})
+    facts = [run.facts for run in runs]
+    names = names_of(facts)
+    width = max(map(len, names))
+    for run, name in zip(facts, names, strict=True):
+        say(f"{name:{width}}  {run.engine:7}  {run.label()}: {run.result()}")
+    for run, name in zip(facts, names, strict=True):
+        if run.state != "finished":
+            say(f"unfinished     {name} {run.progress()}; the report tells what there is")
+        for note in run.notes:
+            say(f"note           {name}: {note}")
+    for group in groups_of(runs):
+        if len(group.runs) > 1:
+            mean = plus_minus(group.mean("test_accuracy"), 1, "{:.4f}")
+            say(f"mean           {group.label}: test accuracy {mean} over {len(group.runs)} seeds")
+    say(f"report         {out}")
+    return 0
+
+
+def _new_page(first: Path) -> Path:
+    """A page beside the first of the runs that is not there yet."""
+    beside = first.resolve().parent if first.name in ("", "..") else first.parent
+    stem = f"comparison-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (stem if n == 1 else f"{stem}-{n}" for n in itertools.count(1))
+    return next(p for name in names if not (p := beside / f"{name}.html").exists())
