@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npmlp.errors import DataError
+from npmlp.files import home_as_tilde
 from npmlp.vision.csv import read_csv
+from npmlp.vision.fetch import to_stderr
 from npmlp.vision.files import TEST, TRAIN, Proof, check_as_many, read_file
 
 Part = Literal["train", "test"]
@@ -28,9 +30,9 @@ _IDX = re.compile(r"(.*?)(train|test|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz
 _CSV = re.compile(r"(.*?)(train|test)\.csv(\.gz)?")
 _EXPECTED = "train-images-idx3-ubyte[.gz] and so on, or train.csv[.gz] and test.csv[.gz]"
 
-# of Fashion-MNIST as a table, whatever the order of its rows; see _table_digest
-_TABLE_SHAPES = {"train": (60_000, 28, 28), "test": (10_000, 28, 28)}
-_TABLES = {
+# of Fashion-MNIST as a table, whatever the order of its rows; see table_digest
+TABLE_SHAPES = {"train": (60_000, 28, 28), "test": (10_000, 28, 28)}
+TABLES = {
     "train": "754aeaaf945ba1672c4d63fc1402879c75d53faa52fe9fe99bcf45db1e642eab",
     "test": "2927d69d315c898c3a222014cf928cee54a825252f587fe66bfb00849458b45a",
 }
@@ -52,9 +54,9 @@ class DataFolder:
         """
         if not self.is_csv:
             return self._read_idx(parts, cache)
-        pairs = [read_csv(self.file(part), shape=None) for part in parts]
+        pairs = [_read_csv(self.file(part)) for part in parts]
         proved = [
-            images.shape == _TABLE_SHAPES[part] and _table_digest(images, labels) == _TABLES[part]
+            images.shape == TABLE_SHAPES[part] and table_digest(images, labels) == TABLES[part]
             for part, (images, labels) in zip(parts, pairs, strict=True)
         ]
         return pairs, all(proved)
@@ -169,7 +171,14 @@ def _folder_name(folder: Path) -> str:
     return folder.parent.name if folder.name == "raw" else folder.name
 
 
-def _table_digest(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
+def _read_csv(path: Path) -> Pair:
+    size = path.stat().st_size
+    if size > 5_000_000:
+        to_stderr(f"Reading {home_as_tilde(path)} ({size / 1e6:.0f} MB), which takes some seconds")
+    return read_csv(path, shape=None)
+
+
+def table_digest(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
     """A SHA-256 that does not depend on the order of the rows: Kaggle's CSV files are shuffled."""
     rows = zip(images.reshape(len(images), -1), labels.tolist(), strict=True)
     digests = sorted(hashlib.sha256(b"%d," % label + row.tobytes()).digest() for row, label in rows)

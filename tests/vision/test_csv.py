@@ -102,3 +102,28 @@ def test_a_gzip_cut_short_and_a_missing_file_are_data_errors(tmp_path):
         read_csv(tmp_path / "a.csv.gz")
     with pytest.raises(DataError, match="there is no such file"):
         read_csv(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize("side", [1, 8, 28])
+def test_without_a_shape_images_are_squares_of_as_many_pixels_as_there_are(tmp_path, side):
+    images = IMAGES[:, :side, :side]
+    rows = [[str(v) for v in (7, *image.ravel())] for image in images]
+    (tmp_path / "a.csv").write_bytes(text([["label", *map(str, range(side**2))], *rows]))
+    np.testing.assert_array_equal(read_csv(tmp_path / "a.csv", None)[0], images)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no rows; expected a label first"),
+        (b"label,1x1\n\n", "no rows; expected a label first"),
+        (b"a,b,c\n\n1,2,3\n", "line 3 has 3 columns, expected the label and then .* square"),
+        (b"a;b;c\n1;2;3;4;5\n", "line 2 has 1 columns, expected .* separated by commas"),
+        (b"1,2,3,4,5\n1,2,3,4\n", "line 2 has 4 columns, expected 5"),
+        (b"1,2,3,4,1_0\n", "line 1, column 5: '1_0' is not a whole number"),
+    ],
+)
+def test_without_a_shape_faults_are_named_too(tmp_path, content, message):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=f"a.csv: {message}"):
+        read_csv(tmp_path / "a.csv", None)
