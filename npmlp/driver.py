@@ -243,7 +243,7 @@ class Driver:
                 self.progress.close()
                 self.folder.close_logs()
         summary = self._summary()
-        self.folder.finish(summary, self.position["history"])
+        self.folder.finish(summary)
         return summary
 
     @property

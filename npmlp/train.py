@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ class Run:
     """write histograms of weights, activations and gradients to tensorboard/, an epoch each"""
     lint: bool = True
     """warn of training mistakes, which docs/mistakes.md describes"""
+    report: bool = True
+    """draw the pictures at the end"""
     debug: bool = False
     """show the whole stack when something goes wrong"""
 
@@ -136,7 +139,7 @@ def drive(
             run.out, recipe, name, data=engine.data.facts(), keep_checkpoints=keep, **facts
         )
         try:
-            return driver(engine, folder, keep).run(), folder
+            return _reported(driver(engine, folder, keep).run(), folder, run, show)
         finally:
             folder.unlock()
     folder = RunFolder(run.resume)
@@ -156,11 +159,31 @@ def drive(
         resumed = driver(engine, folder, keep)
         if folder.last.exists():
             resumed.resume()
-        return resumed.run(f", {resumed.place()}"), folder
+        return _reported(resumed.run(f", {resumed.place()}"), folder, run, show)
     except OSError as error:
         raise RunError(f"--resume {folder.path}: {error.strerror or error}") from None
     finally:
         folder.unlock()
+
+
+def _reported(
+    summary: dict[str, Any], folder: RunFolder, run: Run, show: Progress
+) -> tuple[dict[str, Any], RunFolder]:
+    """A finished run, with its report if it is wanted. A report that fails takes nothing away."""
+    if run.report:
+        from npmlp.report.curves import draw_curves
+
+        try:
+            rows = [json.loads(r) for r in (folder.path / "metrics.jsonl").read_text().splitlines()]
+            draw_curves(rows, folder.curves, f"{summary['recipe']}, seed {summary['seed']}")
+        except Exception as error:
+            if run.debug:
+                raise
+            show.note(
+                f"the report could not be written ({' '.join(str(error).split())}); the run is "
+                f"whole, and python -m npmlp.report {folder.path} tries again"
+            )
+    return summary, folder
 
 
 # --------------------------------------------------------------------------------- command line
@@ -245,7 +268,8 @@ def _report(summary: dict[str, Any], folder: RunFolder, seconds: float) -> None:
     )
     progress.say(f"wall time      {seconds:.1f} s")
     progress.say(f"run folder     {folder.path}")
-    progress.say(f"pictures       {folder.curves}")
+    if folder.curves.exists():
+        progress.say(f"pictures       {folder.curves}")
 
 
 def _epoch_reported(s: dict[str, Any], recipe: Recipe) -> str:
