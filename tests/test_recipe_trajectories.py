@@ -18,7 +18,7 @@ from npmlp.utils.data import default_collate
 from reference_torch.engine import TorchEngine
 
 EPOCHS, STEPS = 3, 10
-BATCH = 16  # small, to be quick; the recipes' own sizes change nothing of the rules
+BATCH = 8  # small, to be quick; the recipes' own sizes change nothing of the rules
 
 
 @pytest.fixture(autouse=True)

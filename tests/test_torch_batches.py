@@ -28,7 +28,7 @@ def default_dtype_afterwards() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def arrays() -> tuple[np.ndarray, np.ndarray]:
     data = load_fashion_mnist()
-    return data.train_images[:1500].copy(), data.train_labels[:1500].astype(np.int64)
+    return data.train_images[:600].copy(), data.train_labels[:600].astype(np.int64)
 
 
 class OneByOne(Dataset[tuple[torch.Tensor, int]]):
