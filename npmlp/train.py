@@ -43,6 +43,8 @@ class Run:
     """write histograms of weights, activations and gradients to tensorboard/, an epoch each"""
     lint: bool = True
     """warn of training mistakes, which docs/mistakes.md describes"""
+    summary: bool = False
+    """print the network's layers with their sizes and what a batch costs, and do not train"""
     report: bool = True
     """draw the pictures at the end"""
     debug: bool = False
@@ -115,6 +117,16 @@ def as_before(run: R, *fields: str) -> R:
                 f"--resume goes on with --{field} {value}, as the run began; leave out --{field}"
             )
     return dataclasses.replace(run, **kept)
+
+
+def summarize(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> str:
+    """A table of the recipe's network, for a batch of the recipe's size."""
+    from npmlp import dtypes, models, summary
+
+    with preserved_settings():
+        dtypes.set_default_dtype(getattr(dtypes, recipe.dtype))
+        model = models.build(recipe, shape, classes)
+        return str(summary.summarize(model, (recipe.batch_size, *shape)))
 
 
 def drive(
@@ -240,10 +252,19 @@ def command(
     prog: str,
     form: type[Run],
     fit: Callable[..., tuple[dict[str, Any], RunFolder]],
+    summarize: Callable[[Recipe, tuple[int, int, int], int], str],
 ) -> int:
     """A train command: parse, say what is done, train, say where the results are."""
     began = time.perf_counter()
     recipe, run = parse(argv, prog, form)
+    if run.summary:
+        shape, classes = _images_of(run)
+        size = "×".join(map(str, shape))
+        print(
+            f"{recipe.name}: a batch of {recipe.batch_size} images of {size}, {classes} classes\n"
+        )
+        print(summarize(recipe, shape, classes))
+        return 0
     if run.resume is not None:
         finished = RunFolder(run.resume).summary()
         if finished is not None:
@@ -258,6 +279,18 @@ def command(
         return 130
     _report(summary, folder, time.perf_counter() - began)
     return 0
+
+
+def _images_of(run: Run) -> tuple[tuple[int, int, int], int]:
+    """The shape of an image and the number of classes: of --data, of the run, or Fashion-MNIST."""
+    facts: Any = None
+    if run.data is not None:
+        from npmlp.vision.images import load_image_data
+
+        facts = load_image_data(run.data)
+    elif run.resume is not None:
+        facts = DataFacts.from_config(RunFolder(run.resume).config(), run.resume)
+    return ((1, 28, 28), 10) if facts is None else (facts.shape, len(facts.classes))
 
 
 def _report(summary: dict[str, Any], folder: RunFolder, seconds: float) -> None:
@@ -285,7 +318,7 @@ def _epoch_reported(s: dict[str, Any], recipe: Recipe) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """`python -m npmlp.train`"""
-    return command(argv, "python -m npmlp.train", Run, fit)
+    return command(argv, "python -m npmlp.train", Run, fit, summarize)
 
 
 if __name__ == "__main__":

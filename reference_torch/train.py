@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from npmlp import commands, progress
 from npmlp import train as npmlp_train
+from npmlp.errors import RunError
 from npmlp.progress import Progress
 from npmlp.recipes import Recipe
 from npmlp.runs import RunFolder
@@ -50,9 +51,35 @@ def fit(
         torch.set_num_threads(threads)
 
 
+def summarize(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> str:
+    """A table of the recipe's network, by torchinfo. Raises RunError where that is missing."""
+    import torch
+
+    from reference_torch import models
+
+    try:
+        import torchinfo
+    except ImportError:
+        raise RunError(
+            "--summary: needs torchinfo here, which is not installed; pip install torchinfo, or "
+            "ask python -m npmlp.train --summary, which counts the same"
+        ) from None
+    before, dtype = torch.get_default_dtype(), getattr(torch, recipe.dtype)
+    torch.set_default_dtype(dtype)
+    try:
+        model = models.build(recipe, shape, classes)
+        table = torchinfo.summary(
+            model, (recipe.batch_size, *shape), dtypes=[dtype], device="cpu", verbose=0, depth=9,
+            col_names=("output_size", "num_params", "mult_adds"), row_settings=("var_names",),
+        )  # fmt: skip
+    finally:
+        torch.set_default_dtype(before)
+    return str(table)
+
+
 def main(argv: Sequence[str]) -> int:
     """`python -m reference_torch.train`"""
-    return npmlp_train.command(argv, "python -m reference_torch.train", Run, fit)
+    return npmlp_train.command(argv, "python -m reference_torch.train", Run, fit, summarize)
 
 
 if __name__ == "__main__":
