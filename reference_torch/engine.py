@@ -172,10 +172,8 @@ class TorchEngine:
         loss_sum, correct = 0.0, 0
         self.model.eval()
         for start in range(0, len(images), EVALUATION_BATCH):
-            x, y = (
-                images[start : start + EVALUATION_BATCH],
-                labels[start : start + EVALUATION_BATCH],
-            )
+            stop = start + EVALUATION_BATCH
+            x, y = images[start:stop], labels[start:stop]
             logits = self.model(x)
             loss_sum += self.loss(logits, y).item() * len(y)
             correct += int((logits.argmax(1) == y).sum().item())
@@ -192,7 +190,7 @@ class TorchEngine:
         before = self.generator_state()
         images, labels = observe.first(self.batches(0), count)
         self.set_generator_state(before)
-        return images.to(self.device), labels.to(self.device)
+        return images, labels
 
     # ----------------------------------------------------------------------------------- state
 
@@ -219,10 +217,17 @@ class TorchEngine:
             ) from None
 
     def generator_state(self) -> Array:
-        return torch.get_rng_state().numpy().copy()
+        states = [torch.get_rng_state()]
+        if self.device.type == "cuda":  # which dropout draws from there
+            states.append(torch.cuda.get_rng_state(self.device))
+        return torch.cat(states).numpy().copy()
 
     def set_generator_state(self, state: Array) -> None:
-        torch.set_rng_state(torch.from_numpy(state.copy()))
+        size = len(torch.get_rng_state())
+        of_cpu, of_gpu = torch.from_numpy(state.copy()).split([size, len(state) - size])
+        torch.set_rng_state(of_cpu)
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(of_gpu, self.device)
 
     def not_finite(self) -> str | None:
         for name, tensor in self.model.state_dict().items():
