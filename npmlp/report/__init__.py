@@ -14,7 +14,7 @@ from npmlp.errors import RunError
 from npmlp.runs import RunFolder
 
 if TYPE_CHECKING:
-    from npmlp.report.page_run import RunFacts
+    from npmlp.report.page_run import Results, RunFacts
 
 PAGE = "report.html"
 
@@ -25,19 +25,19 @@ def write_report(folder: RunFolder, data: str | None = None) -> list[Path]:
     Parameters: `folder`, a run in whatever state: what it has not got yet is left out; `data`, a
     folder with its images, by default where the run found them.
     Returns: the files, the page last. Raises: NpmlpError where the run or the data is damaged or
-    missing, or the folder cannot be written; then nothing has been written.
+    missing, or the folder cannot be written; where it is damaged, nothing has been written.
     """
     from npmlp.report.page_run import read_run
 
-    files = report_files(read_run(folder.path), data)
+    run = read_run(folder.path)
+    files = report_files(run, run.results(data))
     return write_files({folder.path / name: content for name, content in files.items()})
 
 
-def report_files(run: RunFacts, data: str | None) -> dict[str, bytes | str]:
+def report_files(run: RunFacts, results: Results | None) -> dict[str, bytes | str]:
     """The content of each file of a report, by name; the page last."""
     from npmlp.report.confusion import confusion_figure
     from npmlp.report.curves import curves_figure
-    from npmlp.report.metrics import class_metrics
     from npmlp.report.page import render_page
     from npmlp.report.samples import mistakes_figure, samples_figure
     from npmlp.report.style import png
@@ -48,17 +48,13 @@ def report_files(run: RunFacts, data: str | None) -> dict[str, bytes | str]:
     if run.reported is not None:
         chosen = run.chosen_epoch or run.reported["epoch"]
         files["curves.png"] = png(curves_figure(run.history, title, chosen=chosen))
-    if run.which is None:
-        page = render_page(run, network=run.untrained_network())
-        return files | {PAGE: page}
-    predictions, network = run.predictions(data), run.network()
-    metrics = class_metrics(predictions)
-    files["confusion.png"] = png(confusion_figure(predictions, title))
-    files["samples.png"] = png(samples_figure(predictions, title))
-    files["mistakes.png"] = png(mistakes_figure(predictions, title))
-    files["weights.png"] = png(weights_figure(network, title, shape=run.data.shape))
-    files["metrics.json"] = json.dumps(metrics, indent=2) + "\n"
-    return files | {PAGE: render_page(run, predictions, metrics, network)}
+    if results is not None:
+        files["confusion.png"] = png(confusion_figure(results.predictions, title))
+        files["samples.png"] = png(samples_figure(results.predictions, title))
+        files["mistakes.png"] = png(mistakes_figure(results.predictions, title))
+        files["weights.png"] = png(weights_figure(results.network, title, shape=run.data.shape))
+        files["metrics.json"] = json.dumps(results.metrics, indent=2) + "\n"
+    return files | {PAGE: render_page(run, results)}
 
 
 def write_files(files: dict[Path, bytes | str]) -> list[Path]:

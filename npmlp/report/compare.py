@@ -33,16 +33,13 @@ def compare(runs: Sequence[RunFacts], data: str | None = None) -> list[Compared]
 
     Raises: NpmlpError where a run's checkpoint or the data cannot be read.
     """
-    from npmlp.report.metrics import class_metrics
-
-    return [
-        Compared(
-            facts=run,
-            metrics=None if run.which is None else class_metrics(run.predictions(data)),
-            parameters=parameters_of(run.untrained_network()),
-        )
-        for run in runs
-    ]
+    compared = []
+    for run in runs:
+        results = run.results(data)
+        network = run.untrained_network() if results is None else results.network
+        metrics = None if results is None else results.metrics
+        compared.append(Compared(run, metrics, parameters_of(network)))
+    return compared
 
 
 def render_comparison(runs: Sequence[Compared], out: Path) -> str:

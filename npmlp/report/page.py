@@ -11,7 +11,7 @@ from npmlp.report.page_charts import Chart, Line, draw_chart, number, percent
 from npmlp.report.page_facts import (
     data_facts,
     machine_facts,
-    network_facts,
+    network_table,
     parameters_of,
     recipe_fields,
     seconds,
@@ -25,7 +25,7 @@ from npmlp.report.page_images import (
     make_sheet,
     zoom_for,
 )  # fmt: skip
-from npmlp.report.page_run import RunFacts, command_line
+from npmlp.report.page_run import Results, RunFacts, command_line
 
 if TYPE_CHECKING:
     from npmlp.lint import Finding
@@ -54,17 +54,10 @@ def render(template: str, **content: Any) -> str:
     )
 
 
-def render_page(
-    run: RunFacts,
-    predictions: Predictions | None = None,
-    metrics: dict[str, Any] | None = None,
-    network: Any = None,
-) -> str:
-    """The page of one run as one HTML document.
-
-    Parameters: `predictions` and `metrics` (of class_metrics), None while there is no checkpoint;
-    `network`, with the checkpoint's weights or, without one, those that it began with.
-    """
+def render_page(run: RunFacts, results: Results | None) -> str:
+    """The page of one run as one HTML document; `results` is None while there is no checkpoint."""
+    network = run.untrained_network() if results is None else results.network
+    metrics = None if results is None else results.metrics
     content: dict[str, Any] = {
         "title": f"{run.label()} · report",
         "run": run,
@@ -75,19 +68,18 @@ def render_page(
         "charts": run_charts(run),
         "chosen_epoch": run.chosen_epoch,
         "epoch_table": _epoch_table(run),
-        "layers": None,
-        "network_facts": network_facts(run, network),
-        "filters": None if predictions is None else filter_sheet(network, run.data.shape),
+        "layers": network_table(run, network),
+        "filters": None if results is None else filter_sheet(network, run.data.shape),
         "time_facts": time_facts(run),
         "data_facts": data_facts(run),
         "machine_facts": machine_facts(run),
-        "predictions": predictions,
+        "predictions": None,
         "sheet": None,
     }
     content["changed"], content["unchanged"] = recipe_fields(run.recipe)
-    if predictions is not None and metrics is not None:
-        content |= _of_predictions(run, predictions, metrics)
-        content["notes"] += _disagreement(run, predictions)
+    if results is not None:
+        content |= _of_predictions(results.predictions, results.metrics)
+        content["notes"] += _disagreement(run, results.predictions)
     content["parts"] = _parts(content)
     return render("page.html", **content)
 
@@ -95,12 +87,12 @@ def render_page(
 def _parts(content: dict[str, Any]) -> list[tuple[str, str]]:
     """The links at the top: (id, name) of the sections that there are."""
     warnings = [("warnings", "Warnings")] if content["findings_found"] else []
-    tested = [
+    results = [
         ("confusion", "Confusion matrix"), ("mistakes", "Mistakes"), ("samples", "Samples"),
     ]  # fmt: skip
     return [
         *warnings, ("recipe", "Recipe"), ("curves", "Curves"), ("classes", "Classes"),
-        *(tested if content["predictions"] else []), ("network", "Network"), ("run", "The run"),
+        *(results if content["predictions"] else []), ("network", "Network"), ("run", "The run"),
     ]  # fmt: skip
 
 
@@ -209,7 +201,7 @@ def _epoch_table(run: RunFacts) -> dict[str, Any]:
 # ------------------------------------------------------------------------------ the test images
 
 
-def _of_predictions(run: RunFacts, p: Predictions, metrics: dict[str, Any]) -> dict[str, Any]:
+def _of_predictions(p: Predictions, metrics: dict[str, Any]) -> dict[str, Any]:
     from npmlp.report.confusion import confusion_counts, row_percentages
     from npmlp.report.samples import mistake_positions, sample_positions
 
@@ -222,12 +214,13 @@ def _of_predictions(run: RunFacts, p: Predictions, metrics: dict[str, Any]) -> d
         return {"name": name, "scores": [values[key] for key in scores], "support": support}
 
     return {
+        "predictions": p,
         "sheet": sheet,
         "zoom": zoom_for(sheet.tile_width, sheet.tile_height),
         "samples": [sheet.tiles[int(i)] for i in samples],
         "mistakes": [sheet.tiles[int(i)] for i in mistakes],
         "matrix": _matrix(counts, row_percentages(counts)),
-        "checkpoint_when": _when(run, p),
+        "checkpoint_when": _when(p),
         "class_rows": [
             row_of(name, values, values["support"]) for name, values in metrics["classes"].items()
         ],
@@ -277,7 +270,7 @@ def _short_percent(share: float) -> str:
     return f"{share:.1f}"
 
 
-def _when(run: RunFacts, p: Predictions) -> str:
+def _when(p: Predictions) -> str:
     if p.epoch == 0:
         return "written within epoch 1"
     return f"with the weights after epoch {p.epoch}"

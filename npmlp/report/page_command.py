@@ -14,7 +14,8 @@ import tyro
 from npmlp import commands
 from npmlp.errors import NpmlpError
 from npmlp.progress import say
-from npmlp.report import PAGE, report_files, write_files
+from npmlp.report import report_files, write_files
+from npmlp.report.page import render_page
 from npmlp.report.page_run import read_run
 
 
@@ -62,10 +63,11 @@ def _folders(names: Sequence[str]) -> list[Path]:
 
 def _one(path: Path, data: str | None, out: Path | None) -> int:
     run = read_run(path)
-    files = report_files(run, data)
+    results = run.results(data)
     if out is not None:
-        written = write_files({out: files[PAGE]})
+        written = write_files({out: render_page(run, results)})
     else:
+        files = report_files(run, results)
         written = write_files({path / name: content for name, content in files.items()})
     *others, page = written
     if run.state != "finished":

@@ -62,11 +62,34 @@ def value_text(value: Any) -> str:
 # ------------------------------------------------------------------------- network, time, machine
 
 
-def network_facts(run: RunFacts, network: Any) -> list[tuple[str, str]]:
-    facts: list[tuple[str, str]] = [("Network", run.recipe.arch)]
-    if network is not None:
-        facts.append(("Parameters", f"{parameters_of(network):,}"))
-    return facts
+def network_table(run: RunFacts, network: Any) -> dict[str, Any]:
+    """The network's layers in the order in which they run, with their work on one image."""
+    from npmlp.summary import summarize
+
+    found = summarize(network, (1, *run.data.shape))
+    rows = [
+        {
+            "depth": row.depth,
+            "name": row.name,
+            "kind": row.kind,
+            "shape": "×".join(map(str, row.output_shape[1:])),
+            "parameters": _parameters_text(row),
+            "work": f"{row.mult_adds:,}" if row.mult_adds else "",
+        }
+        for row in found.rows
+    ]
+    facts = [
+        ("Network", run.recipe.arch),
+        ("Parameters", f"{found.parameters:,}, {found.parameter_bytes / 1e6:.2f} MB"),
+        ("Multiply-adds for an image", f"{found.mult_adds_of_rows:,}"),
+    ]
+    return {"rows": rows, "facts": facts}
+
+
+def _parameters_text(row: Any) -> str:
+    if not row.parameters:
+        return ""
+    return "as above" if row.repeated else f"{row.parameters:,}"
 
 
 def time_facts(run: RunFacts) -> list[tuple[str, str]]:

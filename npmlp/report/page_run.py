@@ -35,6 +35,15 @@ ENGINES = {"npmlp": "npmlp", "torch": "PyTorch"}
 
 
 @dataclass(frozen=True)
+class Results:
+    """What came of the test images, and the network that they were given to."""
+
+    predictions: Predictions
+    network: nn.Module
+    metrics: dict[str, Any]  # of class_metrics
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """The content of a run's folder, without what its network computes."""
 
@@ -81,17 +90,18 @@ class RunFacts:
         """The median, which the first epoch's compiling does not move."""
         return statistics.median(row["seconds"] for row in self.history) if self.history else None
 
-    def predictions(self, data: str | None = None) -> Predictions:
-        """What its network makes of the test images. Only where there is a checkpoint."""
-        from npmlp.predictions import predictions_of
+    def results(self, data: str | None = None) -> Results | None:
+        """Its network at work on the test images; None while there is no checkpoint.
 
-        return predictions_of(self.folder, data, self.which)
+        Raises: NpmlpError where the checkpoint or the data cannot be read.
+        """
+        from npmlp.predictions import network_of, predictions_of
+        from npmlp.report.metrics import class_metrics
 
-    def network(self) -> nn.Module:
-        """Its network with the checkpoint's weights. Only where there is a checkpoint."""
-        from npmlp.predictions import network_of
-
-        return network_of(self.folder, self.which)
+        if self.which is None:
+            return None
+        predictions = predictions_of(self.folder, data, self.which)
+        return Results(predictions, network_of(self.folder, self.which), class_metrics(predictions))
 
     def untrained_network(self) -> nn.Module:
         """A network as the run began with."""
