@@ -116,7 +116,13 @@ _KINDS = {field: kind(field, hint) for field, hint in get_type_hints(Recipe).ite
 
 _VANILLA = Recipe(name="vanilla")
 _XAVIER = dataclasses.replace(_VANILLA, name="vanilla-xavier", init="xavier_normal")
-_AUGMENTED = dataclasses.replace(_XAVIER, name="vanilla-xavier-aug", augment="flip_affine")
+# Moved and scaled by up to 10 %, both engines stayed below the goal of 0.85 (seed 0, 20 epochs:
+# 0.838 and 0.843 on test). On 5,000 training images held out, 4 % gave 0.883 and, with dropout,
+# 0.869, and 7 % gave 0.868 and 0.827; the losses of 4 %, 0.34 and 0.52, are also the nearest to
+# what the originals report, 0.33 and 0.54.
+_AUGMENTED = dataclasses.replace(
+    _XAVIER, name="vanilla-xavier-aug", augment="flip_affine", translate=0.04, scale=0.04
+)
 
 RECIPES = MappingProxyType(
     {
