@@ -2,10 +2,11 @@
 
 In reading order: space (what is tried), spec (the folder), study (Optuna's memory of it), samplers,
 pool (what parent and workers say), work, processes, cluster, parent (the loop), results, heatmap,
-command.
+run, command.
 """
 
 from __future__ import annotations
 
-from npmlp.sweep.command import Outcome, main, run_sweep
+from npmlp.sweep.command import main
+from npmlp.sweep.run import Outcome, run_sweep
 from npmlp.sweep.spec import Spec, SweepFolder

@@ -8,6 +8,7 @@ gives its training to another.
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import time
 import uuid
@@ -40,9 +41,15 @@ class Cluster:
         self.futures: dict[str, Any] = {}
         self.pruned: set[str] = set()
         self.topic = f"npmlp-{uuid.uuid4().hex}"
+        # what goes wrong is said here, in a sentence
+        logs = (logging.getLogger(name) for name in ("distributed", "distributed.client"))
+        self.logs = {log: log.level for log in logs}
+        for log in self.logs:
+            log.setLevel(logging.CRITICAL)
         try:
             self.client = Client(address, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:  # TimeoutError is an OSError
+            self._let_dask_log()
             why = " ".join(str(error).split()) or type(error).__name__
             raise RunError(
                 f"--scheduler {address}: does not answer ({why}); is `dask scheduler` running "
@@ -64,8 +71,8 @@ class Cluster:
         """The workers' addresses and numbers of threads."""
         try:
             found = self.client.scheduler_info(n_workers=-1)["workers"]
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._gone(str(error)) from None
+        except (OSError, RuntimeError, ValueError, KeyError):
+            raise self._gone() from None
         return {address: worker["nthreads"] for address, worker in found.items()}
 
     def _check_workers(self, data: str | None) -> None:
@@ -129,8 +136,8 @@ class Cluster:
         self.happened.put(ended)
 
     def events(self, timeout: float) -> list[Event]:
-        if self.client.status not in ("running", "connecting"):
-            raise self._gone(f"the connection is {self.client.status}")
+        if self.client.status != "running":  # reconnected, it would know of no training any more
+            raise self._gone()
         found: list[Event] = []
         with contextlib.suppress(queue.Empty):
             found.append(self.happened.get(timeout=timeout))
@@ -152,9 +159,17 @@ class Cluster:
             self.client.cancel(list(self.futures.values()))
         self.futures.clear()
         self.client.close(timeout=2)
+        self._let_dask_log()
 
-    def _gone(self, why: str) -> RunError:
-        return RunError(f"--scheduler {self.address}: the scheduler is gone ({why})")
+    def _let_dask_log(self) -> None:
+        for log, level in self.logs.items():
+            log.setLevel(level)
+
+    def _gone(self) -> RunError:
+        return RunError(
+            f"--scheduler {self.address}: the connection is lost; what is done so far is kept. "
+            "Start the sweep again once there is a scheduler"
+        )
 
 
 # -------------------------------------------------------------------------------- on the worker

@@ -1,28 +1,20 @@
-"""The command line of sweeps, and `run_sweep`, which does what it says."""
+"""The command line of sweeps."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import json
-import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from npmlp import commands, config, progress, recipes
 from npmlp.errors import RecipeError, RunError
-from npmlp.files import write_atomically
 from npmlp.recipe_fields import flag
 from npmlp.recipes import Recipe
-from npmlp.sweep import results, space
-from npmlp.sweep.parent import Parent
-from npmlp.sweep.pool import Pool
-from npmlp.sweep.results import Group
+from npmlp.sweep import space
+from npmlp.sweep.run import Outcome, run_sweep
 from npmlp.sweep.spec import Spec, SweepFolder, without_password
-from npmlp.sweep.study import Study
 
 PROG = "python -m npmlp.sweep"
 
@@ -64,107 +56,6 @@ class SweepFlags:
     """compiled kernels, or the NumPy oracles that compile nothing"""
     debug: bool = False
     """show the whole stack when something goes wrong"""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a sweep has come to."""
-
-    folder: SweepFolder
-    finished: bool  # False where it was stopped
-    groups: list[Group]  # the cells, best first
-    result: dict[str, Any] | None  # the content of result.json, once it is finished
-
-
-def run_sweep(
-    spec: Spec,
-    out: str | Path | None = None,
-    *,
-    jobs: int | None = None,
-    scheduler: str | None = None,
-    retry_failed: bool = False,
-    say: Callable[[str], None] = lambda text: None,
-) -> Outcome:
-    """Do what is missing of a sweep.
-
-    Parameters: `spec`, what is swept; `out`, its folder, by default sweeps/<its name>; `jobs`, how
-    many processes train at a time, or `scheduler`, the address of a Dask scheduler;
-    `retry_failed`, whether failed cells are done again; `say` gets a line for each cell.
-    Returns: an Outcome. Raises: NpmlpError, with a sentence, for what the user can put right; what
-    is done by then is kept.
-    """
-    folder = SweepFolder(out or Path("sweeps") / spec.name)
-    jobs = jobs or cores()
-    folder.begin(spec)
-    try:
-        study = Study(spec, folder, parallel=2 if scheduler else jobs)
-        try:
-            parent = Parent(
-                spec, folder, study, lambda: _pool(spec, folder, jobs, scheduler), say, retry_failed
-            )
-            finished = parent.run()
-        finally:
-            study.close()
-        return _finish(spec, folder, study, finished)
-    except OSError as error:
-        raise RunError(
-            f"{error.filename or folder.path}: {error.strerror or error}; what is done so far is "
-            f"kept. Once that is put right, go on with --resume {folder.path}"
-        ) from None
-    finally:
-        folder.unlock()
-
-
-def _pool(spec: Spec, folder: SweepFolder, jobs: int, scheduler: str | None) -> Pool:
-    if scheduler is not None:
-        from npmlp.sweep.cluster import Cluster
-
-        return Cluster(scheduler, spec.data)
-    from npmlp.sweep.processes import Processes
-
-    _check_data(spec)
-    return Processes(jobs, folder.running)
-
-
-def _check_data(spec: Spec) -> None:
-    """Find the data, or fetch it, once and before processes do; build what has to fit to it."""
-    from npmlp import models
-    from npmlp.preserved import preserved_settings
-    from npmlp.vision.images import load_image_data
-
-    data = load_image_data(spec.data)
-    archs: tuple[Any, ...] = spec.grid.get("arch", (spec.base.arch,))
-    patches: tuple[Any, ...] = spec.grid.get("patch", (spec.base.patch,))
-    with preserved_settings():
-        for arch, patch in itertools.product(archs, patches):
-            models.build(Recipe(arch=arch, patch=patch), data.shape, len(data.classes))
-    if spec.base.validation_size >= len(data.train_images):
-        raise RunError(
-            f"--validation-size {spec.base.validation_size}: there are {len(data.train_images):,} "
-            "training images, and some must be left to train on"
-        )
-
-
-def _finish(spec: Spec, folder: SweepFolder, study: Study, finished: bool) -> Outcome:
-    from npmlp.sweep.heatmap import draw_sweep
-
-    groups = results.ranking(results.rows_of(spec, study.records))
-    draw_sweep(spec, groups, folder.heatmap)
-    if not finished:
-        return Outcome(folder, False, groups, None)
-    result = results.result_of(spec, groups)
-    write_atomically(folder.result, json.dumps(result, indent=2) + "\n")
-    return Outcome(folder, True, groups, result)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-# --------------------------------------------------------------------------------- command line
 
 
 def parse(argv: Sequence[str]) -> tuple[Spec, SweepFlags]:
@@ -326,7 +217,7 @@ def main(argv: Sequence[str]) -> int:
         retry_failed=flags.retry_failed,
         say=progress.say,
     )
-    again = [PROG, "--resume", str(outcome.folder.path)]
+    again = [*PROG.split(), "--resume", str(outcome.folder.path)]
     if flags.jobs is not None:
         again += ["--jobs", str(flags.jobs)]
     if flags.dask is not None:
@@ -367,5 +258,6 @@ def _report(spec: Spec, outcome: Outcome, again: list[str]) -> int:
     if best is None:
         progress.say("no cell is done: there is no best recipe")
         return 1
-    progress.say(f"best recipe    {folder.best}; python -m npmlp.train --recipe {folder.best}")
+    progress.say(f"best recipe    {folder.best}")
+    progress.say(f"to train it    python -m npmlp.train --recipe {shlex.quote(str(folder.best))}")
     return 0

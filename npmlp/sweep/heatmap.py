@@ -117,7 +117,7 @@ def _maps(spec: Spec, groups: Sequence[Group], x: str, y: str, others: list[str]
 
 
 def _panels(groups: Sequence[Group], fields: list[str]) -> list[tuple[Value, ...]]:
-    """The combinations of these fields' values, in order; of very many those with the best cells."""
+    """The combinations of these fields' values, in order, at most MOST_PANELS of the best."""
     ranked = list(dict.fromkeys(tuple(g.values[f] for f in fields) for g in groups))
     chosen = ranked[:MOST_PANELS]
     return [p for p in itertools.product(*(_sorted(f, groups) for f in fields)) if p in chosen]
@@ -205,8 +205,13 @@ def _scale(axes: Any, field: str, values: Sequence[Value]) -> list[float]:
         axes.set_xticks(range(len(order)), drawable([show(v) for v in order]))
         axes.set_xlim(-0.5, len(order) - 0.5)
         return [float(order.index(v)) for v in values]
-    if min(numbers) > 0 and max(numbers) / min(numbers) >= 20:
+    low, high = min(numbers), max(numbers)
+    if low > 0 and high / low >= 20:
         axes.set_xscale("log")
+        axes.set_xlim(low / 1.5, high * 1.5)
+    else:
+        pad = 0.06 * (high - low) or abs(low) or 1.0
+        axes.set_xlim(low - pad, high + pad)
     return numbers
 
 

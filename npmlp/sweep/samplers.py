@@ -79,7 +79,8 @@ def pruner_of(spec: Spec) -> Any:
 
     if not spec.prune:
         return optuna.pruners.NopPruner()
-    return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+    # not before four trainings are over, and not by a first epoch
+    return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2)
 
 
 def _space(spec: Spec) -> dict[str, tuple[Value, ...]]:

@@ -41,7 +41,9 @@ def train(job: Job, show: Reporter, folder: Path | None = None) -> Ended:
     except Stopped:
         return Ended(job.ticket, "lost", error="the training was stopped")
     except NpmlpError as error:
-        return Ended(job.ticket, "failed", error=" ".join(str(error).split()))
+        # without how to go on with the run, which is gone
+        what = " ".join(str(error).split()).partition(" To get further,")[0]
+        return Ended(job.ticket, "failed", error=what)
     except Exception as error:
         where = traceback.format_exc().strip()
         return Ended(job.ticket, "failed", error=f"{type(error).__name__}: {error}\n{where}")
