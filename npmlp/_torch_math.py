@@ -68,8 +68,10 @@ def fma32(a: Array, b: Any, c: Any) -> Array:
     The product of two 24-bit numbers is exact in float64. The sum is not always, so it is rounded
     to odd: the rounding to float32 is then the only one that counts.
     """
-    product = np.multiply(a, b, dtype=np.float64)
-    return round_to_odd(*two_sum(product, np.asarray(c, np.float64))).astype(np.float32)
+    total, error = two_sum(np.multiply(a, b, dtype=np.float64), np.asarray(c, np.float64))
+    if error.any():
+        total = round_to_odd(total, error)
+    return total.astype(np.float32)
 
 
 def fma64(a: Array, b: float, c: float) -> Array:

@@ -20,7 +20,8 @@ from npmlp.errors import OutsideSubsetError
 from npmlp.utils.data import Batch, Dataset
 from npmlp.vision.files import CLASSES, TEST, TRAIN
 from npmlp.vision.locate import Place, load_splits, places_for, search_places
-from npmlp.vision.transforms import ToTensor, batch_steps, transform_batch
+from npmlp.vision.transforms import BatchTransform, ToTensor, batch_steps
+from npmlp.vision.transforms.gather import gather_batch
 
 
 @dataclass(frozen=True)
@@ -101,28 +102,31 @@ class Images(Dataset[tuple[Any, Any]]):
 
     def __getitems__(self, indices: Sequence[int]) -> Sequence[tuple[Any, Any]]:
         """The samples of a batch, at once where that gives the same numbers as one by one."""
-        if not self._takes_batches():
+        steps = self._batch_steps()
+        if steps is None:
             return [self[i] for i in indices]
         index = np.asarray(indices, np.int64)
-        images = from_numpy(transform_batch(self.transform, self.data.numpy().take(index, axis=0)))
+        images = from_numpy(gather_batch(steps, self.data.numpy(), index))
         if self.target_transform is None:
             labels = self.targets.numpy().take(index)
             return Batch((images, from_numpy(labels)), lambda i: (images[i], int(labels[i])))
         return [(images[n], self._target(i)) for n, i in enumerate(indices)]
 
-    def _takes_batches(self) -> bool:
-        """Whether the image transform is known throughout and makes Tensors.
+    def _batch_steps(self) -> list[BatchTransform] | None:
+        """The steps of the image transform where they are known throughout and make Tensors.
 
         A subclass with its own __getitem__ is asked for single samples. A target transform may draw
         random numbers, which would then come in between those of the images.
         """
         steps = batch_steps(self.transform)
-        return (
-            steps is not None
-            and type(self).__getitem__ is Images.__getitem__
-            and any(isinstance(step, ToTensor) for step in steps)
-            and (self.target_transform is None or not any(step.draws for step in steps))
-        )
+        if (
+            steps is None
+            or type(self).__getitem__ is not Images.__getitem__
+            or not any(isinstance(step, ToTensor) for step in steps)
+            or (self.target_transform is not None and any(step.draws for step in steps))
+        ):
+            return None
+        return steps
 
 
 class FashionMNIST(Images):

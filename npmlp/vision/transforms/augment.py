@@ -43,7 +43,7 @@ class RandomHorizontalFlip(BatchTransform):
         self.p = p
 
     def __call__(self, img: Any) -> Any:
-        if not self._flips(draw(1, 1))[0, 0]:
+        if not self.flips(draw(1, 1))[0, 0]:
             return img
         if is_pil_image(img):
             from PIL import Image
@@ -62,12 +62,13 @@ class RandomHorizontalFlip(BatchTransform):
         return 1
 
     def batch(self, images: Array, uniforms: Array) -> Array:
-        flips = self._flips(uniforms[:, 0])
+        flips = self.flips(uniforms[:, 0])
         flipped = images.copy()
         flipped[flips] = images[flips][..., ::-1]
         return flipped
 
-    def _flips(self, uniform: Array) -> Array:
+    def flips(self, uniform: Array) -> Array:
+        """Which images are mirrored, for as many uniform numbers."""
         return uniform < uniform.dtype.type(self.p)
 
     def __repr__(self) -> str:
@@ -184,8 +185,30 @@ class RandomAffine(BatchTransform):
         height, width = images.shape[1:]
         matrices = self._matrices(uniforms, height, width, by_pillow=True)
         rows, columns = pillow_sources(matrices, height, width)
-        fill = np.clip(np.trunc(self.fill), 0, 255)  # as Pillow makes a pixel of a number
-        return take_pixels(images[:, None], rows, columns, fill)[:, 0]
+        return take_pixels(images[:, None], rows, columns, self.pixel_fill)[:, 0]
+
+    @property
+    def pixel_fill(self) -> NDArray[np.uint8]:
+        """The fill as Pillow makes a pixel of a number, of one dimension."""
+        return np.clip(np.trunc(np.atleast_1d(self.fill)), 0, 255).astype(np.uint8)
+
+    @property
+    def is_axis_parallel(self) -> bool:
+        """Whether rows stay rows, and columns columns."""
+        return not any(self.degrees) and not any(self.shear or ())
+
+    def axis_maps(self, uniforms: Array, height: int, width: int) -> Array:
+        """Where columns and rows come from by Pillow's rule, float64 of shape (N, 4), if parallel.
+
+        The first column's place in the source, the step to the next, and the same of the rows.
+        """
+        _, shifts, scale, _ = self._drawn(uniforms, height, width)
+        maps = np.empty((len(uniforms), 4))
+        step = 1.0 / scale
+        for i, (middle, shift) in enumerate(zip(self._center(height, width), shifts, strict=True)):
+            maps[:, 2 * i] = (step * (-middle - shift) + middle) + step * 0.5
+            maps[:, 2 * i + 1] = step
+        return maps
 
     def _by_torch(self, images: Array, uniforms: Array) -> Array:
         height, width = images.shape[-2:]
@@ -195,6 +218,23 @@ class RandomAffine(BatchTransform):
 
     def _matrices(self, uniforms: Array, height: int, width: int, by_pillow: bool) -> Array:
         """Uniforms of shape (N, draws) as inverse maps of shape (N, 6)."""
+        angle, shifts, scale, shear = self._drawn(uniforms, height, width)
+        if by_pillow:
+            x, y = self._center(height, width)
+        elif self.center is None:
+            x, y = 0.0, 0.0
+        else:  # PyTorch counts from the middle
+            x, y = self.center[0] - width * 0.5, self.center[1] - height * 0.5
+        return inverse_matrices((x, y), angle, shifts, scale, shear)
+
+    def _center(self, height: int, width: int) -> tuple[float, float]:
+        x, y = (width * 0.5, height * 0.5) if self.center is None else self.center
+        return x, y
+
+    def _drawn(
+        self, uniforms: Array, height: int, width: int
+    ) -> tuple[Array, tuple[Array, Array], Array, tuple[Array, Array]]:
+        """Uniforms of shape (N, draws) as N angles, shifts along x and y, scales, and shears."""
         ranges = [(self.degrees[0], self.degrees[1])]
         if self.translate is not None:
             most_x, most_y = float(self.translate[0] * width), float(self.translate[1] * height)
@@ -211,15 +251,7 @@ class RandomAffine(BatchTransform):
             tx, ty = np.rint(next(drawn)), np.rint(next(drawn))  # half to even, as Python rounds
         if self.scale is not None:
             scale = next(drawn)
-        shear = (next(drawn, zero), next(drawn, zero))
-
-        if by_pillow:
-            x, y = (width * 0.5, height * 0.5) if self.center is None else self.center
-        elif self.center is None:
-            x, y = 0.0, 0.0
-        else:  # PyTorch counts from the middle
-            x, y = self.center[0] - width * 0.5, self.center[1] - height * 0.5
-        return inverse_matrices((x, y), angle, (tx, ty), scale, shear)
+        return angle, (tx, ty), scale, (next(drawn, zero), next(drawn, zero))
 
     def __repr__(self) -> str:
         parts = [f"degrees={self.degrees}"]

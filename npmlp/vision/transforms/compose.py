@@ -133,6 +133,13 @@ def transform_batch(
     steps = batch_steps(transform)
     if steps is None:
         raise TypeError(f"transform_batch: {transform!r} takes single images only")
+    return apply_steps(steps, images, generator)
+
+
+def apply_steps(
+    steps: Sequence[BatchTransform], images: Array, generator: random.Generator | None = None
+) -> Array:
+    """`transform_batch` for what `batch_steps` found."""
     uniforms = draw(len(images), sum(step.draws for step in steps), generator)
     first = 0
     for step in steps:

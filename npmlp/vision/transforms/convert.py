@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from npmlp.creation import from_numpy
 from npmlp.dtypes import get_default_dtype
-from npmlp.errors import OutsideSubsetError
+from npmlp.errors import OutsideSubsetError, ShapeError
 from npmlp.tensor import Tensor
 from npmlp.vision.transforms.compose import BatchTransform, is_pil_image
 
@@ -98,7 +98,7 @@ class Normalize(BatchTransform):
             raise TypeError(f"Normalize: got {tensor.dtype}, expected a float Tensor")
         if tensor.ndim < 3:
             raise ValueError(f"Normalize: got shape {tensor.shape}, expected (…, C, H, W)")
-        mean, std = self._columns(tensor.dtype.numpy)
+        mean, std = self.columns(tensor.dtype.numpy)
         if not self.inplace:
             tensor = tensor.clone()
         return tensor.sub_(from_numpy(mean)).div_(from_numpy(std))
@@ -106,12 +106,18 @@ class Normalize(BatchTransform):
     def batch(self, images: Array, uniforms: Array) -> Array:
         if images.dtype == np.uint8:
             raise TypeError("Normalize: got images, expected Tensors; put ToTensor() before it")
-        mean, std = self._columns(images.dtype)
+        mean, std = self.columns(images.dtype)
         normal = images - mean
+        if normal.shape != images.shape:
+            raise ShapeError(
+                f"Normalize: got Tensors of {images.shape[1]} channels, expected {mean.size}, as "
+                "many as mean has numbers"
+            )
         normal /= std
         return normal
 
-    def _columns(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    def columns(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """mean and std in a dtype, a number for each channel as a column of shape (C, 1, 1)."""
         mean, std = np.asarray(self.mean, dtype), np.asarray(self.std, dtype)
         if (std == 0).any():
             raise ValueError(f"Normalize: got std={self.std}, which is zero in {dtype}")

@@ -9,11 +9,10 @@ N images, C channels, H × W pixels; a matrix (m0 … m5) maps a pixel (x, y) of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from npmlp.errors import OutsideSubsetError
 
@@ -144,7 +143,7 @@ def _grid_axis(scale: Array, shift: Array, n: int, dtype: np.dtype[Any]) -> Arra
 # ---- taking the pixels -----------------------------------------------------------------------
 
 
-def take_pixels(images: Array, rows: Array, columns: Array, fill: float | Sequence[float]) -> Array:
+def take_pixels(images: Array, rows: Array, columns: Array, fill: ArrayLike) -> Array:
     """The pixels at the sources, images (N, C, H, W) to the same shape; `fill` from outside.
 
     One gather for the whole batch: each image gets a margin of one row and one column that holds

@@ -1,0 +1,134 @@
+"""Batches gathered in one pass have the bits and the draws of one image after another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import npmlp
+from npmlp import config, recipes
+from npmlp.errors import ShapeError
+from npmlp.vision import transforms as T
+from npmlp.vision.datasets import Images
+from npmlp.vision.transforms import gather
+
+RNG = np.random.default_rng(4)
+SQUARE = RNG.integers(0, 256, (50, 28, 28), np.uint8)
+WIDE = RNG.integers(0, 256, (50, 9, 14), np.uint8)
+LABELS = RNG.integers(0, 10, 50)
+ORDER = RNG.permutation(50)[:33].tolist()
+
+FLIP, AFFINE = T.RandomHorizontalFlip(), T.RandomAffine(0, (0.1, 0.1), (0.9, 1.1))
+TENSOR, NORMAL = T.ToTensor(), T.Normalize((0.2860,), (0.3530,))
+FUSED = {
+    "plain": [TENSOR],
+    "normalised": [TENSOR, NORMAL],
+    "normalised by numbers": [TENSOR, T.Normalize(0.5, 0.25)],
+    "flip": [FLIP, TENSOR, NORMAL],
+    "always flipped": [T.RandomHorizontalFlip(1.0), TENSOR],
+    "affine": [AFFINE, TENSOR, NORMAL],
+    "flip, affine": [FLIP, AFFINE, TENSOR, NORMAL],
+    "nested": [T.Compose([FLIP, AFFINE]), T.Compose([TENSOR, NORMAL])],
+    "residual": [FLIP, T.RandomAffine(0, (0.04, 0.04), (0.96, 1.04)), TENSOR, NORMAL],
+    "far": [FLIP, T.RandomAffine(0, (1.0, 1.0), (0.2, 3.0)), TENSOR, NORMAL],
+    "moved along x": [T.RandomAffine(0, (0.5, 0.0)), TENSOR],
+    "fill": [FLIP, T.RandomAffine(0, (0.3, 0.3), (0.5, 0.8), fill=93.7), TENSOR, NORMAL],
+    "fill for one band": [T.RandomAffine(0, (0.3, 0.3), fill=(17,)), TENSOR, NORMAL],
+    "center": [T.RandomAffine(0, None, (0.5, 2.0), center=(0.0, 3.5)), TENSOR],
+    "no draws but the angle": [T.RandomAffine(0), TENSOR],
+}
+OTHER = {
+    "affine, flip": [AFFINE, FLIP, TENSOR, NORMAL],
+    "two flips": [FLIP, FLIP, TENSOR],
+    "two affines": [AFFINE, AFFINE, TENSOR],
+    "turned": [FLIP, T.RandomAffine(30, (0.1, 0.1)), TENSOR, NORMAL],
+    "sheared": [T.RandomAffine(0, shear=20), TENSOR],
+    "flipped as a Tensor": [TENSOR, FLIP],
+    "normalised twice": [TENSOR, NORMAL, NORMAL],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("images", [SQUARE, WIDE], ids=["28x28", "9x14"])
+@pytest.mark.parametrize("steps", [*FUSED, *OTHER])
+def test_a_batch_has_the_bits_and_draws_of_one_image_after_another(steps, images, dtype, kernels):
+    npmlp.set_default_dtype(getattr(npmlp, dtype))
+    data = Images(images, LABELS, T.Compose((FUSED | OTHER)[steps]))
+    npmlp.manual_seed(8)
+    one_by_one = [data[i] for i in ORDER]
+    after = npmlp.get_rng_state().numpy()
+    npmlp.manual_seed(8)
+    x, y = data.__getitems__(ORDER).columns
+    assert x.dtype == getattr(npmlp, dtype)
+    np.testing.assert_array_equal(x.numpy(), np.stack([a.numpy() for a, _ in one_by_one]))
+    assert y.tolist() == [label for _, label in one_by_one]
+    np.testing.assert_array_equal(npmlp.get_rng_state().numpy(), after)
+
+
+@pytest.mark.parametrize("steps", [*FUSED, *OTHER])
+def test_which_steps_the_kernel_takes(steps):
+    found = T.batch_steps(T.Compose((FUSED | OTHER)[steps]))
+    assert (gather._kernels_order(found) is not None) == (steps in FUSED)
+
+
+def test_three_means_for_one_channel_are_refused_in_a_batch_too(kernels):
+    normalize = T.Normalize((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    data = Images(SQUARE, LABELS, T.Compose([TENSOR, normalize]))
+    for index in (0, [0, 1]):
+        with pytest.raises(ShapeError):
+            data.__getitems__(index) if isinstance(index, list) else data[index]
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_the_kernel_takes_the_transforms_of_every_recipe(name):
+    from npmlp.engine import train_transform
+    from npmlp.vision.images import FASHION_MNIST_FACTS
+
+    transform = train_transform(recipes.RECIPES[name], FASHION_MNIST_FACTS)
+    assert gather._kernels_order(T.batch_steps(transform)) is not None
+
+
+@pytest.mark.parametrize("steps", ["normalised", "flip, affine"])
+def test_indices_count_from_the_end_and_stop_at_it(steps, kernels):
+    data = Images(SQUARE, LABELS, T.Compose(FUSED[steps]))
+    npmlp.manual_seed(1)
+    x, y = data.__getitems__([-1, 0, -50]).columns
+    npmlp.manual_seed(1)
+    a, b = data.__getitems__([49, 0, 0]).columns
+    np.testing.assert_array_equal(x.numpy(), a.numpy())
+    np.testing.assert_array_equal(y.numpy(), b.numpy())
+    for beyond in (50, -51):
+        with pytest.raises(IndexError):
+            data.__getitems__([0, beyond])
+
+
+def test_data_that_does_not_lie_in_order_is_taken_too(kernels):
+    steps = FUSED["flip, affine"]
+    strided, copied = (
+        Images(images, LABELS, T.Compose(steps)) for images in (SQUARE[::-1], SQUARE[::-1].copy())
+    )
+    batches = []
+    for data in (strided, copied):
+        npmlp.manual_seed(2)
+        batches.append(data.__getitems__(ORDER).columns[0].numpy())
+    np.testing.assert_array_equal(*batches)
+
+
+def test_the_numpy_kernels_compile_nothing():
+    code = (
+        "import sys, numpy as np\n"
+        "from npmlp import recipes\n"
+        "from npmlp.engine import train_transform\n"
+        "from npmlp.vision.datasets import Images\n"
+        "from npmlp.vision.images import FASHION_MNIST_FACTS as facts\n"
+        "t = train_transform(recipes.RECIPES['residual'], facts)\n"
+        "images = np.zeros((9, 28, 28), np.uint8)\n"
+        "Images(images, np.zeros(9, np.int64), t).__getitems__(range(9))\n"
+        "sys.exit('numba' in sys.modules)"
+    )
+    environment = {"NPMLP_KERNELS": "numpy", "PATH": ""}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == 0
+    assert config.get_kernels() in ("numpy", "numba")
