@@ -6,6 +6,7 @@ each of the two can go on where the other stopped.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import operator
 import os
@@ -182,7 +183,7 @@ class MersenneTwister:
 
     def _filled(self, loop: str, out: Array, *arguments: Any) -> Array:
         """`out`, filled by a compiled loop of npmlp.kernels.random with the same draws."""
-        compiled = getattr(importlib.import_module("npmlp.kernels.random"), loop)
+        compiled = _compiled_loop(loop)
         self._fresh = False
         with self._bits.lock:
             compiled(self._memory(), out, *arguments)
@@ -196,4 +197,10 @@ class MersenneTwister:
         import ctypes
 
         address: Any = self._bits.ctypes.state_address
-        return np.ctypeslib.as_array((ctypes.c_uint32 * (_WORDS + 1)).from_address(address))
+        place: Any = (ctypes.c_uint32 * (_WORDS + 1)).from_address(address)
+        return np.frombuffer(place, np.uint32)
+
+
+@functools.cache
+def _compiled_loop(name: str) -> Any:
+    return getattr(importlib.import_module("npmlp.kernels.random"), name)

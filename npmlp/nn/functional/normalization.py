@@ -61,7 +61,8 @@ def batch_norm(
         return apply(
             norm.BATCH_NORM_INFERENCE, input, weight, bias, running_mean, running_var, eps=eps
         )
-    out, mean, var = apply(norm.BATCH_NORM, input, weight, bias, eps=eps)
+    # copied here, a transposed input is copied once, and not for backward again
+    out, mean, var = apply(norm.BATCH_NORM, input.contiguous(), weight, bias, eps=eps)
     if running_mean is not None and running_var is not None and count > 1:
         _move(running_mean, mean._data, momentum)
         _move(running_var, var._data * np.float64(count / (count - 1)), momentum)
@@ -133,9 +134,12 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if p == 0 or not training or input.numel() == 0:
         return input
     check_float("dropout", (input._data.dtype,))
-    order = _memory_order(input._data)
-    shape = [input._data.shape[d] for d in order]
-    keep = random.default_generator.dropout_mask(shape, p).transpose(np.argsort(order))
+    draw = random.default_generator.dropout_mask
+    if input._data.flags.c_contiguous:
+        keep = draw(input._data.shape, p)
+    else:
+        order = _memory_order(input._data)
+        keep = draw([input._data.shape[d] for d in order], p).transpose(np.argsort(order))
     number = input._data.dtype.type  # PyTorch divides in the precision of the tensor
     scale = 0.0 if p == 1 else float(number(1) / number(1 - p))
     result = apply(dropout_ops.DROPOUT, input, input._wrap(keep), scale=scale)
@@ -148,8 +152,6 @@ def _memory_order(x: Array) -> list[int]:
     By falling stride. A dimension that repeats its entries has stride 0 and stays where it is, for
     which PyTorch's own insertion sort is needed.
     """
-    if x.flags.c_contiguous:
-        return list(range(x.ndim))
     order = list(range(x.ndim))[::-1]  # the fastest first
     for i in range(1, x.ndim):
         at = i

@@ -28,6 +28,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         out = linear(input, functions.unsqueeze(weight, 0))
         out = functions.squeeze(out, -1)
         return out if bias is None else functions.add(out, bias)
+    if input.ndim > 2:  # copied here, a transposed input is copied once, and not for backward again
+        input = input.contiguous()
     return apply(linear_ops.LINEAR, input, weight, bias)
 
 
