@@ -376,6 +376,16 @@ def test_every_rule_has_a_paragraph_in_the_docs_under_its_name() -> None:
     assert set(re.findall(r'Finding\(\s*"([\w-]+)"', source)) == set(lint.RULES)
 
 
+def test_the_docs_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    loader = DataLoader(TensorDataset(*batch(npmlp)), batch_size=16, shuffle=True)
+    model = network(npmlp, nn.Softmax(dim=1))
+    names = {"model": model, "loss": nn.CrossEntropyLoss(), "epoch_losses": [0.6, 0.9]}
+    exec(code, names | {"train_loader": loader, "test_loader": loader})
+    links = re.findall(r"\((docs/\S+)\)\n", capsys.readouterr().out)
+    assert links == ["docs/mistakes.md#double-softmax", "docs/mistakes.md#loss-rises"]
+
+
 def test_the_example_of_check_runs() -> None:
     import doctest
 
