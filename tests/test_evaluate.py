@@ -15,7 +15,7 @@ from npmlp.preserved import preserved_settings
 from npmlp.recipes import Recipe
 from npmlp.runs import RunFolder
 from npmlp.vision.files import TEST, find_file
-from npmlp.vision.locate import files_folder, locate
+from npmlp.vision.images import load_image_data
 
 WHICH = ["none", "train", "test"]
 
@@ -37,8 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the two files of the test set and no others."""
     folder = tmp_path_factory.mktemp("data")
-    origin = files_folder(locate())
-    assert origin is not None
+    origin = Path(load_image_data().source)
     for spec in (TEST.images, TEST.labels):
         found = find_file(origin, spec.name)
         assert found is not None

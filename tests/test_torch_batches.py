@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from npmlp.recipes import RECIPES, Recipe
-from npmlp.vision.datasets import load_fashion_mnist
+from npmlp.vision.images import load_image_data
 from reference_torch import batches
 from reference_torch.batches import Augmentation, Images
 from reference_torch.torchvision_cpu import import_torchvision
@@ -27,7 +27,7 @@ def default_dtype_afterwards() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def arrays() -> tuple[np.ndarray, np.ndarray]:
-    data = load_fashion_mnist()
+    data = load_image_data()
     return data.train_images[:600].copy(), data.train_labels[:600].astype(np.int64)
 
 

@@ -1,6 +1,6 @@
-"""Fashion-MNIST, as torchvision's dataset class and as plain arrays.
+"""Data sets that give pairs of an image and its class: from arrays, and torchvision's FashionMNIST.
 
-60,000 training and 10,000 test images, 28 × 28 grey, 10 classes of clothing.
+Fashion-MNIST has 60,000 training and 10,000 test images, 28 × 28 grey, 10 classes of clothing.
 Source: Xiao, Rasul, Vollgraf 2017, Fashion-MNIST (arXiv:1708.07747).
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,44 +18,9 @@ from npmlp.creation import from_numpy
 from npmlp.errors import OutsideSubsetError
 from npmlp.utils.data import Batch, Dataset
 from npmlp.vision.files import CLASSES, TEST, TRAIN
-from npmlp.vision.locate import Place, load_splits, places_for, search_places
+from npmlp.vision.locate import Place, load_splits, search_places
 from npmlp.vision.transforms import BatchTransform, ToTensor, batch_steps
 from npmlp.vision.transforms.gather import gather_batch
-
-
-@dataclass(frozen=True)
-class FashionMNISTData:
-    """The whole data set as arrays, verified, and where it came from."""
-
-    train_images: NDArray[np.uint8] = field(repr=False)  # (60000, 28, 28)
-    train_labels: NDArray[np.int64] = field(repr=False)  # (60000,)
-    test_images: NDArray[np.uint8] = field(repr=False)  # (10000, 28, 28)
-    test_labels: NDArray[np.int64] = field(repr=False)  # (10000,)
-    classes: tuple[str, ...]
-    source: str
-
-
-def load_fashion_mnist(
-    data: str | os.PathLike[str] | None = None, download: bool = True, *, verify: bool = True
-) -> FashionMNISTData:
-    """The training and the test set as arrays.
-
-    Parameters
-    ----------
-    data: a folder with the four files, gzipped or not, or with FashionMNIST/raw in it. None looks
-        at NPMLP_DATA, npmlp's cache, the Debian package's folder and data/FashionMNIST/raw.
-    download: whether to fetch what none of them has; a folder that is given is never fetched into.
-    verify: False takes other images and labels under the same names, without a look at hashes.
-
-    Raises
-    ------
-    DataError: nowhere found, or damaged; the message says where, what, and what to type.
-    """
-    splits = [TRAIN, TEST]
-    download = download and data is None
-    arrays, source = load_splits(splits, places_for(data), download=download, verify=verify)
-    (train_images, train_labels), (test_images, test_labels) = arrays
-    return FashionMNISTData(train_images, train_labels, test_images, test_labels, CLASSES, source)
 
 
 class Images(Dataset[tuple[Any, Any]]):
@@ -135,7 +99,8 @@ class FashionMNIST(Images):
     Parameters
     ----------
     root: a folder with FashionMNIST/raw in it, as torchvision lays it out, or with the four files.
-        None searches, as `load_fashion_mnist` does.
+        None looks at NPMLP_DATA, npmlp's cache, the Debian package's folder and
+        data/FashionMNIST/raw.
     train: the training images, or else the test images.
     transform: called with each PIL image. What npmlp.vision.transforms has, is also applied to
         whole batches, with the same results.
@@ -143,7 +108,6 @@ class FashionMNIST(Images):
     download: look for the files in the other places too where `root` has none, and fetch them into
         root/FashionMNIST/raw where nobody has them.
     verify: False takes other images and labels under the same names.
-    places: where to look instead of `root`, as npmlp.vision.locate.places_for gives them.
 
     Attributes
     ----------
@@ -168,21 +132,18 @@ class FashionMNIST(Images):
         download: bool = False,
         *,
         verify: bool = True,
-        places: Sequence[Place] | None = None,
     ) -> None:
         self.root = root if root is None else os.path.expanduser(root)
         self.train = train
-        target = None
-        if places is None and self.root is None:
-            places = search_places()
-        elif places is None and self.root is not None:
+        places, target = search_places(), None
+        if self.root is not None:
             hint = "; leave root out, or set download=True, to have the usual places searched"
             asked = Place(Path(self.root), "root", asked_for=True, hint=hint)
-            places = [asked, *(search_places() if download else [])]
+            places = [asked, *places] if download else [asked]
             target = Path(self.root) / "FashionMNIST" / "raw"
         split = TRAIN if train else TEST
         arrays, self.source = load_splits(
-            [split], places or [], download=download, verify=verify, target=target
+            [split], places, download=download, verify=verify, target=target
         )
         super().__init__(*arrays[0], transform, target_transform)
 

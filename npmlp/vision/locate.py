@@ -65,28 +65,6 @@ def files_folder(folder: Path) -> Path | None:
     return None
 
 
-def places_for(data: str | os.PathLike[str] | None, who: str = "data folder") -> list[Place]:
-    """The one place that was asked for, or where none was, those of the search order."""
-    if data is None:
-        return search_places()
-    hint = "; leave it out to have the usual places searched"
-    return [Place(Path(data).expanduser(), who, asked_for=True, hint=hint)]
-
-
-def locate(data: str | os.PathLike[str] | None = None) -> Path:
-    """The folder that has the four files (their bytes are not looked at).
-
-    Raises DataError, with the places looked at, where none has them.
-    """
-    failures = []
-    for place in places_for(data):
-        folder = files_folder(place.folder)
-        if folder and all(find_file(folder, spec.name) for spec in FILES):
-            return folder
-        failures.append(f"  {place.who}: {_absence(place)}")
-    raise DataError(_not_found(failures))
-
-
 def load_splits(
     splits: Sequence[Split],
     places: Sequence[Place],
@@ -102,7 +80,7 @@ def load_splits(
     Parameters
     ----------
     splits: of npmlp.vision.files.TRAIN and TEST.
-    places: where to look, in order; see `places_for`.
+    places: where to look, in order; see `search_places`.
     download: whether to fetch what no place has.
     verify: False takes other images and labels under the same names.
     target: the folder to fetch into; the cache where it is None.

@@ -12,7 +12,8 @@ import npmlp
 from npmlp.errors import DataError, OutsideSubsetError
 from npmlp.utils.data import Batch, DataLoader, Subset
 from npmlp.vision import transforms as T
-from npmlp.vision.datasets import FashionMNIST, load_fashion_mnist
+from npmlp.vision.datasets import FashionMNIST
+from npmlp.vision.images import load_image_data
 from reference_torch.torchvision_cpu import import_torchvision
 
 torchvision = import_torchvision()
@@ -197,9 +198,7 @@ def test_a_made_up_set_is_refused_unless_verify_is_false(root):
         FashionMNIST(root)
     with pytest.raises(DataError, match="is not Fashion-MNIST's"):
         FashionMNIST(root, download=True)  # damaged files are not silently replaced
-    with pytest.raises(DataError, match="is not Fashion-MNIST's"):
-        load_fashion_mnist(root)
-    assert load_fashion_mnist(root, verify=False).test_images.shape == (40, 28, 28)
+    assert FashionMNIST(root, train=False, verify=False).data.shape == (40, 28, 28)
 
 
 def test_a_root_without_data_is_refused_without_download(tmp_path):
@@ -207,15 +206,8 @@ def test_a_root_without_data_is_refused_without_download(tmp_path):
         FashionMNIST(tmp_path / "none")
 
 
-def test_a_data_folder_that_was_named_is_never_replaced_by_another(tmp_path):
-    for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(DataError, match=f"data folder: .*{folder}"):
-            load_fashion_mnist(folder, download=True)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_root_without_data_takes_what_the_machine_has(tmp_path):
-    load_fashion_mnist()  # fetched where this machine has none
+    load_image_data()  # fetched where this machine has none
     mine = FashionMNIST(tmp_path / "none", train=False, download=True)
     assert len(mine) == 10000 and not (tmp_path / "none").exists()
 

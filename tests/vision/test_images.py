@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import made_data
 import numpy as np
@@ -18,7 +19,6 @@ from npmlp.vision.images import (
     load_image_data,
     load_test_images,
 )
-from npmlp.vision.locate import files_folder, locate
 
 SHAPE, N_CLASSES = (12, 20), 3
 ARRAYS = made_data.patterns(SHAPE, N_CLASSES)
@@ -33,7 +33,7 @@ def no_folder_is_named(monkeypatch):
 @pytest.fixture(scope="module")
 def fashion():
     """The folder that has Fashion-MNIST on this machine."""
-    return files_folder(locate())
+    return Path(load_image_data().source)
 
 
 @pytest.fixture
@@ -302,3 +302,4 @@ def test_a_folder_that_is_not_there_or_empty_or_a_file_is_told(tmp_path):
     ]:
         with pytest.raises(DataError, match=rf"^--data: .*{message}.*; leave it out to have"):
             load_image_data(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]  # nothing is fetched into it
