@@ -6,7 +6,8 @@ metrics.jsonl            one object per epoch
 checkpoints/             last.safetensors, best.safetensors, and epoch-001.safetensors, … on request
 findings.json            what the linter has found, if anything
 tensorboard/             training loss, test accuracy, learning rate, dead ReLUs by epoch
-summary.json, curves.png written at the end: a folder with a summary is a finished run
+summary.json             written at the end: a folder with a summary is a finished run
+report.html, metrics.json and pictures follow it
 """
 
 from __future__ import annotations
@@ -62,6 +63,9 @@ class RunFolder:
 
     `RunFolder.create` makes a new one, `RunFolder(path)` opens one that is there.
     """
+
+    PICTURES = ("curves.png", "confusion.png", "samples.png", "mistakes.png", "weights.png")
+    REPORT = ("report.html", "metrics.json")
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)

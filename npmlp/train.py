@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
@@ -46,7 +46,7 @@ class Run:
     summary: bool = False
     """print the network's layers with their sizes and what a batch costs, and do not train"""
     report: bool = True
-    """draw the pictures at the end"""
+    """write pictures, metrics.json and report.html at the end"""
     debug: bool = False
     """show the whole stack when something goes wrong"""
 
@@ -183,18 +183,21 @@ def _reported(
 ) -> tuple[dict[str, Any], RunFolder]:
     """A finished run, with its report if it is wanted. A report that fails takes nothing away."""
     if run.report:
-        from npmlp.report.curves import draw_curves
+        from npmlp.report import write_report
 
         try:
-            rows = [json.loads(r) for r in (folder.path / "metrics.jsonl").read_text().splitlines()]
-            draw_curves(rows, folder.curves, f"{summary['recipe']}, seed {summary['seed']}")
-        except Exception as error:
+            write_report(folder, run.data)
+        except (Exception, KeyboardInterrupt) as error:
             if run.debug:
                 raise
-            show.note(
-                f"the report could not be written ({' '.join(str(error).split())}); the run is "
-                f"whole, and python -m npmlp.report {folder.path} tries again"
+            why = " ".join(str(error).split()) or type(error).__name__
+            text = (
+                f"the report could not be written ({why}); the run is whole, and python -m "
+                f"npmlp.report {folder.path} tries again"
             )
+            show.note(text)
+            if isinstance(show, progress.Silent):
+                warnings.warn(text, stacklevel=4)
     return summary, folder
 
 
@@ -301,14 +304,18 @@ def _report(summary: dict[str, Any], folder: RunFolder, seconds: float) -> None:
     )
     progress.say(f"wall time      {seconds:.1f} s")
     progress.say(f"run folder     {folder.path}")
-    if folder.curves.exists():
-        progress.say(f"pictures       {folder.curves}")
+    for what, names in (("pictures", folder.PICTURES), ("report", folder.REPORT)):
+        files = [name for name in names if (folder.path / name).exists()]
+        if files:
+            progress.say(
+                f"{what:14} {folder.path / files[0]}{''.join(f', {f}' for f in files[1:])}"
+            )
 
 
 def _epoch_reported(s: dict[str, Any], recipe: Recipe) -> str:
     chosen = s.get("chosen_epoch", s["epochs"])
     if recipe.validation == "none" or (chosen == s["epochs"] != s["best_epoch"]):
-        return f"after {s['epochs']} epochs"
+        return f"after {s['epochs']} epoch{'s' if s['epochs'] > 1 else ''}"
     on = f"{recipe.validation_size:,} validation images"
     if recipe.validation == "reported":
         on = "these very images"

@@ -88,7 +88,7 @@ def test_after_a_kill_and_a_resume_the_files_are_those_of_an_unbroken_run(
     time.sleep(random.Random(keep + str(moment)).uniform(0, 0.02))
     process.kill()
     process.wait()
-    done = run_command("npmlp.train", "--resume", str(folder))
+    done = run_command("npmlp.train", "--resume", str(folder), "--no-report")
     assert done.returncode == 0, done.stderr
     epochs = [1, 2, 3] if keep == "all" else [2, 3]
     assert names(folder) == {"last", "best", *(f"epoch-{e:03d}" for e in epochs)}

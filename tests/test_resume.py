@@ -33,7 +33,7 @@ def test_resume_after_kill_is_bitwise_equal(moment: int, finished: Path, tmp_pat
     """SIGKILL at a random moment, then --resume: the weights and rows of an unbroken run."""
     folder = tmp_path / "killed"
     process = subprocess.Popen(
-        [sys.executable, "-m", "npmlp.train", *SMALL_FLAGS, "--out", str(folder),
+        [sys.executable, "-m", "npmlp.train", *SMALL_FLAGS, "--no-report", "--out", str(folder),
          "--checkpoint-seconds", "0.01"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -44,7 +44,7 @@ def test_resume_after_kill_is_bitwise_equal(moment: int, finished: Path, tmp_pat
     time.sleep(random.Random(moment).uniform(0, 2.2))
     process.kill()
     process.wait()
-    done = run_command("npmlp.train", "--resume", str(folder))
+    done = run_command("npmlp.train", "--resume", str(folder), "--no-report")
     assert done.returncode == 0, done.stderr
     assert same_bits(weights(folder), weights(finished))
     assert same_bits(weights(folder, "best"), weights(finished, "best"))
@@ -77,7 +77,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(
     shutil.rmtree(folder / "checkpoints")
     (folder / "checkpoints").mkdir()
     (folder / "summary.json").unlink()
-    done = run_command("npmlp.train", "--resume", str(folder))
+    done = run_command("npmlp.train", "--resume", str(folder), "--no-report")
     assert "from the start: there is no checkpoint yet" in done.stdout
     assert same_bits(weights(folder), weights(finished))
     assert without_times(folder) == without_times(finished)
@@ -86,14 +86,14 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(
 def test_resume_goes_on_with_the_kernels_that_the_run_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train.Run(out=str(tmp_path / "whole"), kernels="numpy")
+    whole = train.Run(out=str(tmp_path / "whole"), kernels="numpy", report=False)
     train.fit(SMALL, whole)
     stopped = train.Run(out=str(tmp_path / "stopped"), kernels="numpy")
     with monkeypatch.context() as patched:  # a stop in the middle of the second epoch
         patched.setattr("npmlp.runs.RunFolder.log", _interrupt)
         with pytest.raises(driver.Stopped):
             train.fit(SMALL, stopped)
-    train.fit(SMALL, train.Run(resume=str(tmp_path / "stopped")))
+    train.fit(SMALL, train.Run(resume=str(tmp_path / "stopped"), report=False))
     assert same_bits(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
     with pytest.raises(RecipeError, match="leave out --kernels"):
         train.fit(SMALL, train.Run(resume=str(tmp_path / "stopped"), kernels="numba"))
@@ -125,7 +125,8 @@ def test_runs_that_start_at_once_get_folders_of_their_own(
 @pytest.mark.skipif(os.name != "posix", reason="pipes end otherwise on Windows")
 def test_training_goes_on_when_nobody_reads_its_lines_any_more(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "npmlp.train", *SMALL_FLAGS, "--out", str(tmp_path / "run")],
+        [sys.executable, "-m", "npmlp.train", *SMALL_FLAGS, "--no-report",
+         "--out", str(tmp_path / "run")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None and process.stderr is not None
@@ -141,7 +142,7 @@ def test_training_goes_on_when_nobody_reads_its_lines_any_more(tmp_path: Path) -
 def test_what_a_kill_left_half_written_is_removed(unfinished: Path) -> None:
     half = unfinished / "checkpoints" / "last.safetensors.123.tmp"
     half.write_bytes(b"half")
-    train.fit(SMALL, train.Run(resume=str(unfinished)))
+    train.fit(SMALL, train.Run(resume=str(unfinished), report=False))
     assert not half.exists()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,37 @@ from npmlp.runs import RunFolder
 
 
 def test_the_command_ends_with_accuracy_time_folder_and_pictures(finished: Path) -> None:
-    last_lines = (finished.parent / "output.txt").read_text().splitlines()[-4:]
-    assert last_lines[0].startswith("test accuracy  0.")
+    last_lines = (finished.parent / "output.txt").read_text().splitlines()[-5:]
+    assert re.fullmatch(
+        r"test accuracy  0\.\d{4}  \(\d,\d{3} of 10,000 images, after 3 epochs\)", last_lines[0]
+    )
     assert last_lines[1].startswith("wall time ") and last_lines[1].endswith(" s")
     assert last_lines[2] == f"run folder     {finished}"
-    assert last_lines[3] == f"pictures       {finished / 'curves.png'}"
+    pictures = "curves.png, confusion.png, samples.png, mistakes.png, weights.png"
+    assert last_lines[3] == f"pictures       {finished}{os.sep}{pictures}"
+    assert last_lines[4] == f"report         {finished}{os.sep}report.html, metrics.json"
+    for name in [*pictures.split(", "), "report.html", "metrics.json"]:
+        assert (finished / name).stat().st_size > 1000
+
+
+def test_a_report_that_fails_is_a_sentence_and_takes_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def finish(self: RunFolder, summary: dict[str, object]) -> None:
+        finish_as_always(self, summary)
+        (self.path / "metrics.jsonl").write_text("spoiled")  # which the report reads first
+
+    finish_as_always = RunFolder.finish
+    monkeypatch.setattr(RunFolder, "finish", finish)
+    flags = ["--limit", "64", "--epochs", "1", "--out"]
+    assert train.main([*flags, str(tmp_path / "run")]) == 0
+    output = capsys.readouterr().out
+    assert "the report could not be written (" in output
+    assert f"python -m npmlp.report {tmp_path / 'run'} tries again" in output
+    assert output.count("test accuracy") == 1
+    assert RunFolder(tmp_path / "run").summary() is not None
+    with pytest.warns(UserWarning, match="the report could not be written"):
+        train.fit(Recipe(limit=64, epochs=1), train.Run(out=str(tmp_path / "other")))
 
 
 def test_without_a_terminal_there_is_one_line_per_epoch(finished: Path) -> None:
@@ -88,14 +116,15 @@ def test_a_checkpoint_is_safetensors_with_json_in_its_header(finished: Path) -> 
 
 
 def test_fit_gives_the_commands_numbers(finished: Path, tmp_path: Path) -> None:
-    summary, folder = train.fit(SMALL, train.Run(out=str(tmp_path / "run")))
+    summary, folder = train.fit(SMALL, train.Run(out=str(tmp_path / "run"), report=False))
     assert without_times(folder.path) == without_times(finished)
     assert summary["test_accuracy"] == folder.summary()["test_accuracy"]
     assert same_bits(weights(folder.path), weights(finished))
 
 
 def test_fit_leaves_the_default_dtype_as_it_was(tmp_path: Path) -> None:
-    train.fit(Recipe(limit=64, epochs=1, dtype="float64"), train.Run(out=str(tmp_path / "run")))
+    recipe = Recipe(limit=64, epochs=1, dtype="float64")
+    train.fit(recipe, train.Run(out=str(tmp_path / "run"), report=False))
     assert npmlp.get_default_dtype() is npmlp.float32
 
 
@@ -116,7 +145,7 @@ def test_validation_images_choose_the_checkpoint(
 ) -> None:
     # a rate at which the accuracy goes up and down, so that the last epoch is not the best
     flags = ["--limit", "300", "--epochs", "4", "--lr", "0.8", "--validation", validation]
-    assert train.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    assert train.main([*flags, "--no-report", "--out", str(tmp_path / "run")]) == 0
     rows, summary = without_times(tmp_path / "run"), RunFolder(tmp_path / "run").summary()
     assert summary is not None
     accuracies = [row["val_accuracy"] for row in rows]
