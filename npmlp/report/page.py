@@ -255,7 +255,7 @@ def _matrix(counts: Any, shares: Any) -> list[list[dict[str, Any]]]:
                 "count": int(counts[i, j]),
                 "percent": _short_percent(float(shares[i, j])),
                 "ink": round(
-                    0.85 * float(shares[i, j]) if i == j else 8.5 * math.sqrt(float(shares[i, j]))
+                    float(shares[i, j]) if i == j else 10 * math.sqrt(float(shares[i, j]))
                 ),
             }
             for j in range(size)
