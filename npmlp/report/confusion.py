@@ -59,6 +59,7 @@ def confusion_figure(predictions: Predictions, title: str) -> Any:
     classes = len(counts)
     side = 1.8 + (0.72 * classes if classes <= BOTH else max(9, 0.25 * classes))
     figure = new_figure(max(side + 1.2, 6.5), max(side, 4.5))
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
     axes = figure.subplots()
     # the square root shows the mistakes, which are a few percent, without hiding the diagonal
     norm = PowerNorm(0.5, 0, 100)

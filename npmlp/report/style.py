@@ -5,6 +5,7 @@ Figures are made without pyplot, so that drawing opens no window and leaves noth
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import functools
 import io
@@ -114,9 +115,10 @@ def shortened(text: str, width: float, size: float) -> str:
     """The text, cut and ended with … where it is wider than `width` points."""
     if width_of(text, size) <= width:
         return text
-    while text and width_of(text + "…", size) > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    fits = bisect.bisect_right(
+        range(len(text)), width, key=lambda n: width_of(text[:n].rstrip() + "…", size)
+    )
+    return text[: max(0, fits - 1)].rstrip() + "…"
 
 
 def ink(color: Sequence[float]) -> str:

@@ -81,7 +81,8 @@ def weights_figure(
     height, width = (side * scale for side in mosaic.shape)
     whole_width, whole_height = max(width + 150, 420), max(height + 90, 200)
     figure = new_figure(whole_width * POINT, whole_height * POINT, layout=None)
-    left, bottom = 50 + (whole_width - width - 150) / 2, 36
+    left, bottom = 50 + (whole_width - width - 150) / 2, 36 + (whole_height - height - 90) / 2
+    bar_height = max(0.8 * height, 80)
 
     def place(x: float, y: float, width: float, height: float) -> Any:
         parts = x / whole_width, y / whole_height, width / whole_width, height / whole_height
@@ -94,7 +95,7 @@ def weights_figure(
     axes.set_facecolor("lightgrey")
     bar = figure.colorbar(
         image,
-        cax=place(left + width + 18, bottom + 0.1 * height, 12, 0.8 * height),
+        cax=place(left + width + 18, bottom + (height - bar_height) / 2, 12, bar_height),
         extend="both" if clipped else "neither",
     )
     bar.ax.tick_params(labelsize=8)
