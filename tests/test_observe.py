@@ -44,7 +44,7 @@ def engine_name(request: pytest.FixtureRequest) -> str:
 def observed(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run with everything that can be observed."""
     out = tmp_path_factory.mktemp(engine_name) / "run"
-    run = train.Run(out=str(out), histograms=True)
+    run = train.Run(out=str(out), histograms=True, report=False)
     return ENGINES[engine_name].fit(SMALL, run)[1]
 
 
@@ -147,7 +147,7 @@ def test_every_epochs_row_has_the_share_and_tensorboard_the_layers(observed: Run
 
 def test_a_network_without_relu_has_no_share(tmp_path: Path) -> None:
     recipe = Recipe(arch="residual", limit=200, epochs=1)
-    _, folder = train.fit(recipe, train.Run(out=str(tmp_path / "run")))
+    _, folder = train.fit(recipe, train.Run(out=str(tmp_path / "run"), report=False))
     assert "dead_relus" not in rows(folder)[0]
     assert not [t for t in events(folder.path).Tags()["scalars"] if t.startswith("dead_relus")]
 
@@ -158,7 +158,7 @@ def test_a_network_without_relu_has_no_share(tmp_path: Path) -> None:
 def test_observing_changes_no_bit_of_the_training(
     engine_name: str, observed: RunFolder, tmp_path: Path
 ) -> None:
-    run = train.Run(out=str(tmp_path / "run"), lint=False)
+    run = train.Run(out=str(tmp_path / "run"), lint=False, report=False)
     _, plain = ENGINES[engine_name].fit(SMALL, run)
     ours, theirs = weights(observed), weights(plain)
     assert ours.keys() == theirs.keys()
@@ -238,7 +238,7 @@ def test_a_histogram_is_of_the_weights_in_the_checkpoint(observed: RunFolder) ->
 def test_gradients_are_those_of_the_last_step_after_clipping(tmp_path: Path) -> None:
     norm = 1e-3
     recipe = Recipe(limit=64, epochs=1, clip_norm=norm)
-    run = train.Run(out=str(tmp_path / "run"), histograms=True)
+    run = train.Run(out=str(tmp_path / "run"), histograms=True, report=False)
     _, folder = train.fit(recipe, run)
     found = events(folder.path)
     tags = [tag for tag in found.Tags()["tensors"] if tag.startswith("gradients/")]

@@ -24,7 +24,7 @@ from npmlp.recipes import Recipe
 def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("runs") / "run"
     with preserved_settings():
-        train.fit(Recipe(limit=500, epochs=1, seed=3), train.Run(out=str(folder)))
+        train.fit(Recipe(limit=500, epochs=1, seed=3), train.Run(out=str(folder), report=False))
     return str(folder)
 
 

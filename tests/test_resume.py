@@ -88,7 +88,7 @@ def test_resume_goes_on_with_the_kernels_that_the_run_began_with(
 ) -> None:
     whole = train.Run(out=str(tmp_path / "whole"), kernels="numpy", report=False)
     train.fit(SMALL, whole)
-    stopped = train.Run(out=str(tmp_path / "stopped"), kernels="numpy")
+    stopped = train.Run(out=str(tmp_path / "stopped"), kernels="numpy", report=False)
     with monkeypatch.context() as patched:  # a stop in the middle of the second epoch
         patched.setattr("npmlp.runs.RunFolder.log", _interrupt)
         with pytest.raises(driver.Stopped):

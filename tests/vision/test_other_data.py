@@ -41,7 +41,9 @@ def small(arch: str) -> recipes.Recipe:
 
 def trained(arch: str, folder: Path, data: Path) -> RunFolder:
     with preserved_settings():
-        return train.fit(small(arch), train.Run(out=str(folder / arch), data=str(data)))[1]
+        return train.fit(
+            small(arch), train.Run(out=str(folder / arch), data=str(data), report=False)
+        )[1]
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +126,9 @@ def test_a_size_that_the_network_cannot_take_is_a_sentence(tmp_path):
     made_data.write_patterns(tmp_path, made_data.patterns((13, 13), 3))
     for arch, message in [("mixer", "--patch 4: does not divide"), ("lenet", "13")]:
         with preserved_settings(), pytest.raises(RecipeError, match=message):
-            train.fit(small(arch), train.Run(out=str(tmp_path / arch), data=str(tmp_path)))
+            train.fit(
+                small(arch), train.Run(out=str(tmp_path / arch), data=str(tmp_path), report=False)
+            )
 
 
 def test_the_command_says_that_it_is_another_data_set(data, tmp_path):
@@ -142,7 +146,9 @@ def test_the_command_says_that_it_is_another_data_set(data, tmp_path):
 
 def test_a_resumed_run_goes_on_with_its_data(data, tmp_path):
     recipe = dataclasses.replace(small("vanilla"), epochs=2)
-    _, whole = train.fit(recipe, train.Run(out=str(tmp_path / "whole"), data=str(data)))
+    _, whole = train.fit(
+        recipe, train.Run(out=str(tmp_path / "whole"), data=str(data), report=False)
+    )
     folder = tmp_path / "stopped"
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.json").write_bytes((whole.path / "config.json").read_bytes())
