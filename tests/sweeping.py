@@ -17,6 +17,7 @@ from npmlp.vision.images import load_image_data
 FLAGS = (
     "--recipe", "vanilla", "--epochs", "2", "--validation-size", "500", "--scheduler", "cosine",
 )  # fmt: skip
+QUICK = (*FLAGS, "--kernels", "numpy")  # where the numbers are compared with no others
 GRID = ("--grid", "lr=.1,.01,.3", "--grid", "batch_size=32,100")
 
 # what differs between two sweeps of the same numbers

@@ -54,9 +54,8 @@ def _train(job: Job, show: Reporter, out: Path) -> dict[str, Any]:
 
     # a checkpoint within an epoch would only help a run that goes on, and these do not
     run = Run(
-        data=job.data, out=str(out), threads=1, checkpoint_seconds=1e9,
+        data=job.data, out=str(out), threads=1, report=False, checkpoint_seconds=1e9,
         kernels=job.kernels,  # type: ignore[arg-type]
-        **({"report": False} if hasattr(Run, "report") else {}),  # type: ignore[arg-type]
     )  # fmt: skip
     summary, folder = fit(recipes.from_dict(job.recipe, "the job"), run, show=show)
     rows = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
