@@ -246,6 +246,15 @@ def test_augmentation_is_no_different_preparation(
     assert rules.different_preparation(*sides) is None
 
 
+def test_a_small_sample_is_no_different_preparation(pixels: dict[str, np.ndarray]) -> None:
+    draw = np.random.default_rng(0)
+    samples = [pixels["train"][draw.choice(2000, 20, replace=False)] for _ in range(200)]
+    units = pixels["test"].std()
+    apart = [abs(sample.mean() - pixels["test"].mean()) / units for sample in samples]
+    assert max(apart) > rules.MEANS_APART  # by chance, which the standard error allows for
+    assert not any(rules.different_preparation(sample, pixels["test"]) for sample in samples)
+
+
 # -------------------------------------------------------------------------------- missing-labels
 
 
