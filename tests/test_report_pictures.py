@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A short real run, with validation."""
     out = tmp_path_factory.mktemp("pictures") / "run"
     recipe = Recipe(limit=2000, epochs=3, validation="test")
-    _, folder = fit(recipe, Run(out=str(out), kernels="numpy", lint=False))
+    _, folder = fit(recipe, Run(out=str(out), kernels="numpy", lint=False, report=False))
     return folder
 
 
