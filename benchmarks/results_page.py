@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from measured import GOALS, MARGIN, RESULTS, Measured
+from measured import GOALS, MARGIN, Measured
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
 DASH = "–"
+VARIANTS = (
+    ("vanilla", "–"),
+    ("vanilla-zeros", "all weights and biases zero"),
+    ("vanilla-xavier", "Xavier normal weights, zero biases"),
+    ("vanilla-xavier-aug", "and mirrored, moved and scaled images"),
+    ("vanilla-xavier-aug-dropout", "and dropout 0.5 on the hidden layer"),
+    ("vanilla-double-softmax", "vanilla with a softmax before the loss"),
+)
 
 
 def share(value: float | None, digits: int = 4) -> str:
@@ -62,6 +70,11 @@ class Tables:
         if not found:
             return DASH
         return f"{statistics.median(found['torch']) / statistics.median(found['npmlp']):.1f}"
+
+    def machine(self) -> str:
+        """The machine of the timings."""
+        found = self.epochs.get("machine")
+        return f"{found['processor']}, {found['cores']} cores" if found else DASH
 
     def whole(self, engine: str) -> str:
         """The wall time of residual's whole command, in seconds."""
@@ -120,7 +133,7 @@ def main() -> None:
         keep_trailing_newline=True,
     )
     text = environment.get_template("results.md.j2").render(
-        t=Tables(), goals=list(GOALS), margin=100 * MARGIN, results=RESULTS
+        t=Tables(), goals=list(GOALS), margin=100 * MARGIN, variants=VARIANTS
     )
     PAGE.write_text(text)
     print(f"wrote {PAGE}")
