@@ -25,7 +25,7 @@ class Run:
     """Where and how a recipe is run: what changes no number."""
 
     data: str | None = None
-    """a folder with Fashion-MNIST; without it the usual places are searched, then it is fetched"""
+    """a folder with images as IDX or CSV; without it Fashion-MNIST is searched, then fetched"""
     out: str | None = None
     """the run's folder; without it runs/<recipe>-<time>"""
     resume: str | None = None
@@ -74,11 +74,13 @@ def fit(
     run: Run | None = None,
     *,
     show: Progress | None = None,
+    live: bool = False,
 ) -> tuple[dict[str, Any], RunFolder]:
     """Train a recipe, or go on with a run of it.
 
     Parameters: `recipe`, or its name, or a JSON file with one; `run`, where and how; `show`, where
-    progress is reported (nowhere if None).
+    progress is reported (nowhere if None); `live`, whether a notebook shows the curves while it
+    trains, in one figure (elsewhere there are lines instead).
     Returns: the content of summary.json, and the run's folder.
     Raises: NpmlpError, with a sentence, for what the user can put right; driver.Stopped after
     Ctrl-C.
@@ -87,6 +89,7 @@ def fit(
     from npmlp.engine import NpmlpEngine
 
     recipe = recipes.find(recipe, "fit") if isinstance(recipe, str) else recipe
+    show = watching(recipe, show, live)
     run = as_before(run or Run(), "kernels")
     with preserved_settings():
         if run.kernels is not None:
@@ -95,9 +98,18 @@ def fit(
         if run.threads is not None and compiled:
             config.set_num_threads(run.threads)
         return drive(
-            lambda: NpmlpEngine(recipe, run.data), recipe, run, "npmlp", show or progress.Silent(),
+            lambda: NpmlpEngine(recipe, run.data), recipe, run, "npmlp", show,
             kernels=config.get_kernels(), threads=config.get_num_threads() if compiled else 1,
         )  # fmt: skip
+
+
+def watching(recipe: Recipe, show: Progress | None, live: bool) -> Progress:
+    """Where a training reports how far it is, for the arguments of `fit`."""
+    if not live:
+        return show or progress.Silent()
+    from npmlp.live import progress_for
+
+    return progress_for(f"{recipe.name}, seed {recipe.seed}", show)
 
 
 def as_before(run: R, *fields: str) -> R:

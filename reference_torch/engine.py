@@ -20,7 +20,6 @@ from npmlp import observe
 from npmlp.checkpoint import Array
 from npmlp.driver import NotFiniteError, Score
 from npmlp.errors import CheckpointError, RunError
-from npmlp.files import home_as_tilde
 from npmlp.recipes import Recipe
 from npmlp.vision.images import load_image_data
 from reference_torch import batches, models
@@ -52,7 +51,7 @@ class TorchEngine:
         size = sum(p.numel() for p in self.model.parameters())
         self.description = (
             f"{recipe.name} in PyTorch on {device}: {size:,} parameters, "
-            f"{len(self.train_set):,} training images from {home_as_tilde(self.data.source)}"
+            f"{len(self.train_set):,} training images from {self.data.origin}"
         )
 
     def _split_data(self) -> None:

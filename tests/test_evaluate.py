@@ -11,6 +11,7 @@ from test_config import change_everything, settings
 from npmlp import checkpoint, commands, train
 from npmlp.errors import CheckpointError, DataError
 from npmlp.evaluate import evaluate, main
+from npmlp.predictions import predictions_of
 from npmlp.preserved import preserved_settings
 from npmlp.recipes import Recipe
 from npmlp.runs import RunFolder
@@ -55,6 +56,16 @@ def test_it_is_the_figure_of_the_runs_summary(runs: dict[str, Path], validation:
     assert found.accuracy == summary["test_accuracy"]
     assert sum(correct for _, correct, _ in found.per_class) == found.correct
     assert sum(count for _, _, count in found.per_class) == found.count
+
+
+def test_validation_on_the_reported_images_sees_the_very_same(runs: dict[str, Path]) -> None:
+    rows = [
+        json.loads(row) for row in (runs["reported"] / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert len(rows) == 2
+    for row in rows:
+        assert row["val_accuracy"] == row["test_accuracy"]
+    assert predictions_of(RunFolder(runs["reported"])).indices.tolist() == list(range(10_000))
 
 
 def test_the_loss_is_the_engines_to_the_last_bit(runs: dict[str, Path]) -> None:
