@@ -35,6 +35,8 @@ VARIANTS = {
     )
     for patch in (2, 7)
 }
+GRIDS = ("lenet-batch-lr", "lenet-inputs")
+DOCS = Path(__file__).parent.parent / "docs"
 EVERYTHING = {**RECIPES, **VARIANTS}
 
 
@@ -186,6 +188,26 @@ class Reproduction:
         path.with_suffix(".tmp").replace(path)
         return result
 
+    def sweep(self, grid: str) -> None:
+        """Train a shipped grid, and keep its table, result and heatmap."""
+        result = self.flags.results.parent / f"{grid}.json"
+        if result.exists() or self.stopping.is_set():
+            return
+        folder = self.flags.runs / grid
+        place = ["--resume", str(folder)] if folder.exists() else ["--grid-file", grid]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "npmlp.sweep", *place, "--jobs", str(self.flags.jobs)]
+            + ([] if folder.exists() else ["--out", str(folder)]),
+            text=True,
+        )
+        self.processes.add(process)
+        status = process.wait()
+        self.processes.discard(process)
+        if status == 0:
+            shutil.copy(folder / "sweep.csv", result.with_suffix(".csv"))
+            shutil.copy(folder / "heatmap.png", DOCS / f"{grid}.png")
+            shutil.copy(folder / "result.json", result)
+
     def stop(self, number: int, frame: Any) -> None:
         """Let every training keep a checkpoint, and end."""
         self.stopping.set()
@@ -199,6 +221,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, work.stop)
     work.run()
+    if not (flags.only or flags.check):
+        for grid in GRIDS:
+            work.sweep(grid)
     if work.stopping.is_set():
         raise SystemExit("stopped; the same command goes on")
     shortfalls = []
