@@ -133,7 +133,7 @@ def test_a_size_that_the_network_cannot_take_is_a_sentence(tmp_path):
 
 def test_the_command_says_that_it_is_another_data_set(data, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "npmlp.train", "--epochs", "1", "--data", str(data)]
+        [sys.executable, "-m", "npmlp.train", "--epochs", "1", "--no-report", "--data", str(data)]
         + ["--out", str(tmp_path / "run")],
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
@@ -152,7 +152,7 @@ def test_a_resumed_run_goes_on_with_its_data(data, tmp_path):
     folder = tmp_path / "stopped"
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.json").write_bytes((whole.path / "config.json").read_bytes())
-    summary, _ = train.fit(recipe, train.Run(resume=str(folder)))
+    summary, _ = train.fit(recipe, train.Run(resume=str(folder), report=False))
     expected = whole.summary()
     assert expected is not None and summary["train_loss"] == expected["train_loss"]
 
