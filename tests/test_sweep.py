@@ -283,6 +283,19 @@ def test_tpe_goes_on_to_more_trials(data: Path, tmp_path: Path) -> None:
     assert (out / "heatmap.png").exists()
 
 
+def test_a_cell_that_the_sampler_chooses_again_is_not_trained_again(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "sweep"
+    flags = [*QUICK, "--sampler", "tpe", "--grid", "init=default,zeros", "--data", data,
+             "--out", out, "--jobs", 2]  # fmt: skip
+    assert run_here(*flags, "--trials", 6) == 0
+    assert [row["attempts"] for row in table(out)] == ["1", "1"]
+    with contextlib.closing(sqlite3.connect(out / "study.db")) as study:
+        states = study.execute("SELECT state, count(*) FROM trials GROUP BY state").fetchall()
+    assert states == [("COMPLETE", 6)]
+
+
 def test_the_pruner_stops_what_is_behind_and_is_not_asked_again(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     flags = [*QUICK, "--grid", "lr=.1,.11,.12,.13,.14,.15,1e-6,1e-7,1e-8", "--epochs", 4, "--prune",

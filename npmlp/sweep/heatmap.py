@@ -232,8 +232,8 @@ def _line(spec: Spec, groups: Sequence[Group], field: str) -> Any:
     for group in sorted_groups:
         if group.state != "done":
             axes.axvline(places[group.values[field]], color=GREY, linestyle=":", linewidth=1)
-            axes.text(places[group.values[field]], 0.02, f" {_NOT_DONE[group.state]}", color=GREY,
-                      transform=axes.get_xaxis_transform(), fontsize=9)  # fmt: skip
+            axes.text(places[group.values[field]], 0.02, _NOT_DONE[group.state], color=GREY,
+                      rotation=90, ha="right", transform=axes.get_xaxis_transform(), fontsize=9)  # fmt: skip
     if done:
         _circle(axes, places[groups[0].values[field]], groups[0].accuracy)
         axes.legend(loc="best")

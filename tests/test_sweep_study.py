@@ -1,0 +1,106 @@
+"""The study: which cells it gives, and what it remembers; nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from npmlp.recipes import RECIPES
+from npmlp.sweep import Spec, SweepFolder
+from npmlp.sweep.space import Grid, cells
+from npmlp.sweep.study import Asked, Study
+
+GRIDS: dict[str, Grid] = {
+    "numbers": {"lr": (0.1, 1e-5, 0.003), "batch_size": (10, 64)},
+    "one cell": {"lr": (0.1,)},
+    "none among numbers": {"clip_norm": (None, 0.5), "early_stopping": (3, None), "limit": (None,)},
+    "words and yes or no": {"init": ("zeros", "default"), "nesterov": (False,), "seed": (0, 7)},
+    "zero is not none": {"dropout": (0.0, 0.5), "min_lr": (0.0,), "patience": (0, 1)},
+    "large": {"seed": (-(2**53), 2**53)},
+}
+
+
+def opened(spec: Spec, folder: Path) -> Study:
+    place = SweepFolder(folder)
+    place.path.mkdir(exist_ok=True)
+    return Study(spec, place)
+
+
+def result(accuracy: float) -> dict[str, float]:
+    return {"validation_accuracy": accuracy, "validation_loss": 1.0}
+
+
+def ask(study: Study) -> Asked:
+    asked = study.ask()
+    assert asked is not None
+    study.started(asked)
+    return asked
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 5)])
+def test_a_new_study_gives_every_cell_once(
+    grid: Grid, seeds: tuple[int, ...], tmp_path: Path
+) -> None:
+    if "seed" in grid and len(seeds) > 1:
+        return  # which the command refuses
+    spec = Spec(base=RECIPES["vanilla"], grid=grid, seeds=seeds)
+    wanted = cells(spec.base, spec.grid, spec.seeds)
+    study = opened(spec, tmp_path)
+    assert study.fresh
+    given = [ask(study).cell for _ in wanted]
+    assert sorted(c.digest for c in given) == sorted(c.digest for c in wanted)
+    by_digest = {c.digest: c for c in wanted}
+    for cell in given:
+        assert cell == by_digest[cell.digest]
+    study.close()
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_what_is_remembered_is_what_was_told(grid: Grid, tmp_path: Path) -> None:
+    spec = Spec(base=RECIPES["vanilla"], grid=grid)
+    wanted = cells(spec.base, spec.grid, spec.seeds)
+    study = opened(spec, tmp_path)
+    first = ask(study)
+    study.done(first, result(0.75))
+    others = [ask(study) for _ in wanted[1:]]
+    for asked in others[:1]:
+        study.failed(asked, "it would not")
+    study.close()  # and the rest is in flight: its parent is gone
+
+    study = opened(spec, tmp_path)
+    states = {digest: record.state for digest, record in study.records.items()}
+    expected = {first.cell.digest: "done"} | {a.cell.digest: "missing" for a in others}
+    if others:
+        expected[others[0].cell.digest] = "failed"
+    assert states == expected
+    assert study.records[first.cell.digest].result == result(0.75)
+    assert not study.fresh
+    for asked in others[1:]:  # asked for by name, they are those
+        again = study.ask(asked.cell)
+        assert again is not None and again.cell is asked.cell
+        study.started(again)
+        study.done(again, result(0.5))
+        assert study.records[asked.cell.digest].attempts == 2
+    study.close()
+
+
+def test_a_grid_grows_by_numbers_words_and_none(tmp_path: Path) -> None:
+    before: Grid = {"lr": (0.1,), "clip_norm": (1.0,), "init": ("zeros",), "nesterov": (False,)}
+    after: Grid = {
+        "lr": (0.1, 3.0), "clip_norm": (1.0, None), "init": ("zeros", "default"),
+        "nesterov": (False,),
+    }  # fmt: skip
+    study = opened(Spec(base=RECIPES["vanilla"], grid=before), tmp_path)
+    study.done(ask(study), result(0.5))
+    study.close()
+    study = opened(Spec(base=RECIPES["vanilla"], grid=after), tmp_path)
+    new = [c for c in cells(RECIPES["vanilla"], after, (0,)) if c.digest not in study.records]
+    assert len(new) == 7
+    for cell in new:
+        asked = study.ask(cell)
+        assert asked is not None
+        study.started(asked)
+        study.done(asked, result(0.5))
+    study.close()
