@@ -229,7 +229,7 @@ class Driver:
             self.folder.start_logs(self.position["history"])
             self.folder.remove_unkept(self.keep, self.position["epoch"])
             self.progress.start(
-                self.recipe.epochs, self.position["epoch"], self.engine.batches_per_epoch
+                self.recipe.epochs, self.position["history"], self.engine.batches_per_epoch
             )
             if self.position["epoch"] == self.position["batch"] == 0 and self.linter:
                 self._warn(self.linter.before_training())

@@ -13,7 +13,7 @@ class Progress(Protocol):
 
     def note(self, text: str) -> None: ...
 
-    def start(self, epochs: int, epochs_done: int, batches: int) -> None: ...
+    def start(self, epochs: int, history: list[dict[str, Any]], batches: int) -> None: ...
 
     def batch(self, done: int, loss: float, accuracy: float, lr: float, rate: float) -> None: ...
 
@@ -55,7 +55,7 @@ class Lines:
     def note(self, text: str) -> None:
         say(text)
 
-    def start(self, epochs: int, epochs_done: int, batches: int) -> None:
+    def start(self, epochs: int, history: list[dict[str, Any]], batches: int) -> None:
         self.epochs = epochs
 
     def batch(self, done: int, loss: float, accuracy: float, lr: float, rate: float) -> None:
@@ -100,10 +100,10 @@ class Bars:
     def note(self, text: str) -> None:
         self.console.print(text, soft_wrap=True, highlight=False)
 
-    def start(self, epochs: int, epochs_done: int, batches: int) -> None:
+    def start(self, epochs: int, history: list[dict[str, Any]], batches: int) -> None:
         self.epochs, self.batches = epochs, batches
         self.over_epochs = self.bars.add_task(
-            "epochs", total=epochs, completed=epochs_done, numbers=""
+            "epochs", total=epochs, completed=len(history), numbers=""
         )
         self.over_batches = self.bars.add_task("batches", total=batches, numbers="")
         self.bars.start()

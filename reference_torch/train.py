@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from npmlp import commands, progress
+from npmlp import commands, recipes
 from npmlp import train as npmlp_train
 from npmlp.errors import RunError
 from npmlp.progress import Progress
@@ -27,13 +27,19 @@ class Run(npmlp_train.Run):
 
 
 def fit(
-    recipe: Recipe, run: npmlp_train.Run | None = None, *, show: Progress | None = None
+    recipe: Recipe | str,
+    run: npmlp_train.Run | None = None,
+    *,
+    show: Progress | None = None,
+    live: bool = False,
 ) -> tuple[dict[str, Any], RunFolder]:
     """Train a recipe with PyTorch. Arguments, result and errors as of npmlp.train.fit."""
     import torch
 
     from reference_torch.engine import TorchEngine
 
+    recipe = recipes.find(recipe, "fit") if isinstance(recipe, str) else recipe
+    show = npmlp_train.watching(recipe, show, live)
     # PyTorch's sums, unlike npmlp's, depend on the number of threads
     run = npmlp_train.as_before(run or Run(), "device", "threads")
     device = getattr(run, "device", None) or "cpu"
@@ -44,7 +50,7 @@ def fit(
     try:
         return npmlp_train.drive(
             lambda: TorchEngine(recipe, run.data, device), recipe, run, "torch",
-            show or progress.Silent(), device=device, threads=torch.get_num_threads(),
+            show, device=device, threads=torch.get_num_threads(),
         )  # fmt: skip
     finally:
         torch.set_default_dtype(before)
