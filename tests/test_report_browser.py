@@ -16,6 +16,7 @@ from report_runs import copy_of, trained, unfinished_copy
 
 from npmlp.predictions import Predictions
 from npmlp.report.compare import compare, render_comparison
+from npmlp.report.metrics import class_metrics
 from npmlp.report.page import render_page
 from npmlp.report.page_run import Results, read_run
 
@@ -47,11 +48,27 @@ def results(finished: Path) -> Results:
     return found
 
 
+def of_many_classes(results: Results) -> Results:
+    """The same network with answers as if to wide images of 26 classes with long names."""
+    rng = np.random.default_rng(0)
+    p = Predictions(
+        images=rng.integers(0, 256, (300, 9, 90), np.uint8),
+        labels=rng.integers(0, 26, 300),
+        probabilities=rng.dirichlet(np.ones(26), 300).astype(np.float32),
+        classes=tuple(f"the letter that is called {chr(97 + i)}, in long words" for i in range(26)),
+        indices=np.arange(300),
+        loss=3.0,
+        checkpoint="last.safetensors",
+        epoch=3,
+    )
+    return Results(p, results.network, class_metrics(p))
+
+
 @pytest.fixture(scope="module")
 def pages(
     finished: Path, results: Results, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """A finished run's page, one of a run that has just begun, and one that compares."""
+    """A finished run's page, one with other data, one of a run just begun, and a comparison."""
     place = tmp_path_factory.mktemp("pages")
     begun = unfinished_copy(finished, place / "begun", epochs=0)
     (begun / "checkpoints" / "last.safetensors").unlink()
@@ -59,6 +76,7 @@ def pages(
     runs = compare([read_run(path) for path in (finished, begun, other)])
     written = {
         "run": render_page(read_run(finished), results),
+        "letters": render_page(read_run(finished), of_many_classes(results)),
         "begun": render_page(read_run(begun), None),
         "comparison": render_comparison(runs, place / "comparison.html"),
     }
@@ -116,7 +134,7 @@ def cell(page: Page, actual: int, predicted: int) -> Any:
 # ------------------------------------------------------------------------- nothing from outside
 
 
-@pytest.mark.parametrize("name", ["run", "begun", "comparison"])
+@pytest.mark.parametrize("name", ["run", "letters", "begun", "comparison"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_asks_for_nothing_says_nothing_and_fits_a_phone(
     name: str, scheme: str, pages: dict[str, Path], opened: Any

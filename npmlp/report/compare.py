@@ -194,7 +194,11 @@ def _link(run: RunFacts, out: Path) -> str:
     page = run.folder.path / "report.html"
     if not page.exists():
         return ""
-    return quote(Path(os.path.relpath(page.resolve(), out.resolve().parent)).as_posix())
+    try:
+        way = os.path.relpath(page.resolve(), out.resolve().parent)
+    except ValueError:  # on another drive of Windows
+        return ""
+    return quote(Path(way).as_posix())
 
 
 def _means(groups: Sequence[Group]) -> list[dict[str, Any]]:

@@ -100,7 +100,10 @@ def _tiles(run: RunFacts, metrics: dict[str, Any] | None, network: Any) -> list[
     """(figure, what it is), the important ones first."""
     tiles = []
     if run.reported is not None:
-        tiles.append((percent(100 * run.reported["test_accuracy"]), "test accuracy"))
+        accuracy = run.reported["test_accuracy"]
+        tiles.append(
+            (percent(100 * accuracy), f"test accuracy{_standard_error(accuracy, metrics)}")
+        )
         if "val_accuracy" in run.reported:
             tiles.append((percent(100 * run.reported["val_accuracy"]), "validation accuracy"))
         tiles.append((number(run.reported["train_loss"]), "training loss"))
@@ -124,6 +127,13 @@ def finding_parts(finding: Finding) -> dict[str, Any]:
         "link": finding.link,
         "docs": paragraph(finding.link),
     }
+
+
+def _standard_error(accuracy: float, metrics: dict[str, Any] | None) -> str:
+    """How far other test images, as many and of the same kind, would give another figure."""
+    if metrics is None:
+        return ""
+    return f", standard error {100 * math.sqrt(accuracy * (1 - accuracy) / metrics['support']):.2f}"
 
 
 # ---------------------------------------------------------------------------------- the curves
