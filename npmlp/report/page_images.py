@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 RIGHT_PER_CLASS = 24  # of the images that were named rightly
 COLUMNS = 40
 MOST_BYTES = 1_500_000  # of the PNG; base64 adds a third
-SIDE = 56  # CSS pixels of an image's longer side, about
+SIDE, WIDEST = 56, 104  # CSS pixels: of an image's shorter side, and at most of its longer one
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def data_uri(png: bytes) -> str:
 
 def zoom_for(width: int, height: int) -> float:
     """How much larger images of this size are shown: a whole number for small ones."""
-    longest = max(width, height)
-    return round(SIDE / longest) if longest <= SIDE else SIDE / longest
+    zoom = min(SIDE / min(width, height), WIDEST / max(width, height))
+    return int(zoom) if zoom >= 1 else zoom
 
 
 def make_sheet(p: Predictions, always: Iterable[int], most_bytes: int = MOST_BYTES) -> Sheet:
