@@ -99,12 +99,13 @@ def test_every_recipe_gets_the_batches_of_torchvision(
     "recipe",
     [
         Recipe(augment="flip", normalize="scale"),
+        Recipe(augment="flip_affine", translate=0.1, scale=0.1),
         Recipe(augment="flip_affine", translate=0.5, scale=0.5),
         Recipe(augment="flip_affine", translate=0.0, scale=0.0),
         Recipe(augment="flip_affine", translate=0.04, scale=0.04, dtype="float64"),
         Recipe(augment="flip", dtype="float64"),
     ],
-    ids=["flip", "strong", "nothing", "float64", "flip64"],
+    ids=["flip", "10 %", "strong", "nothing", "float64", "flip64"],
 )
 def test_other_augmentations_are_those_of_torchvision(
     recipe: Recipe, arrays: tuple[np.ndarray, np.ndarray]
