@@ -15,7 +15,7 @@ import numpy as np
 from npmlp import creation, dtypes, models, nn, observe, optim, random
 from npmlp.autograd import no_grad
 from npmlp.checkpoint import Array
-from npmlp.driver import NotFiniteError, Score
+from npmlp.engine_protocol import NotFiniteError, Score
 from npmlp.errors import CheckpointError, NpmlpError, RunError
 from npmlp.optim import lr_scheduler
 from npmlp.recipes import Recipe
@@ -29,7 +29,7 @@ EVALUATION_BATCH = 1000
 
 
 class NpmlpEngine:
-    """Trains a recipe with npmlp. Made under the recipe's seed and dtype; see driver.Engine."""
+    """Trains a recipe with npmlp, under its seed and dtype; see engine_protocol.Engine."""
 
     def __init__(self, recipe: Recipe, data: str | None = None) -> None:
         self.recipe = recipe

@@ -18,7 +18,7 @@ from torch.utils.data import Subset, random_split
 
 from npmlp import observe
 from npmlp.checkpoint import Array
-from npmlp.driver import NotFiniteError, Score
+from npmlp.engine_protocol import NotFiniteError, Score
 from npmlp.errors import CheckpointError, RunError
 from npmlp.recipes import Recipe
 from npmlp.vision.images import load_image_data
@@ -29,7 +29,7 @@ EVALUATION_BATCH = 1000
 
 
 class TorchEngine:
-    """Trains a recipe with PyTorch; see npmlp.driver.Engine."""
+    """Trains a recipe with PyTorch; see npmlp.engine_protocol.Engine."""
 
     def __init__(self, recipe: Recipe, data: str | None = None, device: str = "cpu") -> None:
         if device == "cuda" and not torch.cuda.is_available():
