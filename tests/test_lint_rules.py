@@ -248,7 +248,7 @@ def test_augmentation_is_no_different_preparation(
 
 def test_a_small_sample_is_no_different_preparation(pixels: dict[str, np.ndarray]) -> None:
     draw = np.random.default_rng(0)
-    samples = [pixels["train"][draw.choice(2000, 20, replace=False)] for _ in range(200)]
+    samples = [pixels["train"][draw.choice(2000, 10, replace=False)] for _ in range(200)]
     units = pixels["test"].std()
     apart = [abs(sample.mean() - pixels["test"].mean()) / units for sample in samples]
     assert max(apart) > rules.MEANS_APART  # by chance, which the standard error allows for
@@ -338,6 +338,12 @@ def test_a_loss_at_chance_after_an_epoch_is_found() -> None:
         _, losses = next(train(dataclasses.replace(RECIPES[name], limit=2000, epochs=1)))
         finding = rules.loss_at_chance(losses[-1], labels, 1)
         assert (finding and finding.rule) == expected
+
+
+def test_a_short_epoch_whose_last_steps_were_better_is_not_at_chance() -> None:
+    labels = np.arange(1000) % 10
+    assert rules.loss_at_chance(2.3019, labels, 1, tested=2.303) is not None
+    assert rules.loss_at_chance(2.3019, labels, 1, tested=2.2846) is None  # mixer after 10 steps
 
 
 def test_chance_is_that_of_the_labels_frequencies() -> None:

@@ -75,8 +75,9 @@ class Linter:
         Parameters: `history`, the rows of metrics.jsonl so far; `dead`, from observe.dead_relus.
         """
         losses, epoch = [row["train_loss"] for row in history], history[-1]["epoch"]
+        labels = labels_of(self.engine.train_set)
         found = [
-            rules.loss_at_chance(losses[-1], labels_of(self.engine.train_set), epoch),
+            rules.loss_at_chance(losses[-1], labels, epoch, history[-1].get("test_loss")),
             rules.loss_rises(losses, len(self.engine.data.classes), epoch),
             rules.dead_relus(dead, epoch),
         ]
