@@ -181,10 +181,10 @@ def test_fields_that_a_file_leaves_out_are_those_of_its_name_or_else_its_arch(
 
 
 def test_fit_takes_a_name_and_a_file_too(tmp_path: Path) -> None:
-    file = written(tmp_path / "mine.json", {"arch": "mixer", "limit": 64, "epochs": 1})
+    file = written(tmp_path / "mine.json", {"arch": "residual", "limit": 64, "epochs": 1})
     run = train.Run(out=str(tmp_path / "run"), report=False)
     _, folder = train.fit(file, run)
-    assert folder.recipe() == recipes.replace(RECIPES["mixer"], limit=64, epochs=1)
+    assert folder.recipe() == recipes.replace(RECIPES["residual"], limit=64, epochs=1)
     with pytest.raises(RecipeError, match="fit: there is no 'resdual'; did you mean residual"):
         train.fit("resdual", run)
 
