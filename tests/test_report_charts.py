@@ -27,6 +27,7 @@ def test_a_line_goes_through_its_values(scale: str) -> None:
     assert np.allclose(found, values, rtol=0.01 if scale == "log" else 0, atol=0.00006)
     epochs = axis(chart.x_ticks)(np.array(chart.data["x"]))
     assert np.allclose(epochs, [1, 2, 3, 4], atol=0.01)
+    assert sorted(chart.lines[0]["y"]) == chart.lines[0]["y"]  # less is further down
     top, bottom = chart.top, chart.bottom
     assert all(top - 0.1 <= y <= bottom + 0.1 for y in chart.lines[0]["y"])
     if scale == "from zero":

@@ -20,6 +20,7 @@ from npmlp.predictions import Predictions, network_of, predictions_of
 from npmlp.recipes import RECIPES, Recipe
 from npmlp.report.metrics import class_metrics
 from npmlp.report.page import render_page
+from npmlp.report.page_docs import safe_html
 from npmlp.report.page_images import RIGHT_PER_CLASS, make_sheet
 from npmlp.report.page_run import Results, RunFacts, command_line, read_run
 from npmlp.runs import RunFolder
@@ -155,6 +156,11 @@ def test_a_warning_of_the_linter_has_its_paragraph_of_the_docs(
         paragraph = re.search(rf"(?s)\n## {rule}\n\n(.*?)\n\n", docs)
         assert paragraph is not None
         assert " ".join(re.sub(r"[*`]", "", paragraph[1]).split()) in text
+
+
+def test_the_docs_links_and_html_are_text_on_the_page() -> None:
+    html = safe_html("See [rules.py](../npmlp/lint/rules.py), **and** <script>x</script>.")
+    assert html == ("<p>See rules.py, <strong>and</strong> &lt;script&gt;x&lt;/script&gt;.</p>\n")
 
 
 def test_predictions_that_differ_from_the_runs_count_are_said(

@@ -14,9 +14,6 @@ def paragraph(link: str) -> Any:
 
     Parameters: `link`, such as docs/mistakes.md#zero-init.
     """
-    from markdown_it import MarkdownIt
-    from markupsafe import Markup
-
     name, _, anchor = link.partition("#")
     path = Path(npmlp.__file__).parent.parent / name  # in a clone; a wheel has no docs
     try:
@@ -24,12 +21,18 @@ def paragraph(link: str) -> Any:
     except OSError:
         return ""
     found = re.search(rf"^(#+) +`?{re.escape(anchor)}`?\s*$\n(.*?)(?=^#+ |\Z)", text, re.M | re.S)
-    if found is None:
-        return ""
+    return "" if found is None else safe_html(found[2])
+
+
+def safe_html(text: str) -> Any:
+    """Markdown as HTML, without its links and with any HTML in it shown as text."""
+    from markdown_it import MarkdownIt
+    from markupsafe import Markup
+
     markdown = MarkdownIt("commonmark", {"html": False})
     markdown.add_render_rule("link_open", _nothing)  # they lead to files beside the docs
     markdown.add_render_rule("link_close", _nothing)
-    return Markup(markdown.render(found[2]))
+    return Markup(markdown.render(text))
 
 
 def _nothing(*_: Any) -> str:

@@ -97,6 +97,7 @@ if (matrix && source) {
   const cells = [...matrix.querySelectorAll("td[data-true]")];
   const size = classes.length;
   const percent = (p) => `${(100 * p).toFixed(1)}\u00a0%`;
+  document.querySelectorAll("[data-needs-js]").forEach((part) => { part.hidden = false; });
   let pinned = null;
   let shown = null;
 
