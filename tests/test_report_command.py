@@ -182,6 +182,10 @@ def with_content(name: str, content: str) -> Callable[[Path], None]:
     return lambda run: (run / name).write_text(content) and None
 
 
+def appended(name: str, text: str) -> Callable[[Path], None]:
+    return lambda run: (run / name).write_text((run / name).read_text() + text) and None
+
+
 def removed(name: str) -> Callable[[Path], None]:
     return lambda run: (run / name).unlink()
 
@@ -212,6 +216,8 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "config data": (replaced("config.json", '"mean"', '"means"'), r"config\.json: .*damaged"),
     "no metrics": (removed("metrics.jsonl"), r"metrics\.jsonl: has 0 rows"),
     "metrics cut": (replaced("metrics.jsonl", "}\n", "\n"), r"metrics\.jsonl, line 1: is damaged"),
+    "metrics last line": (appended("metrics.jsonl", "{\n"),
+                          r"metrics\.jsonl, line 4: is damaged"),
     "metrics row lost": (replaced("metrics.jsonl", '{"epoch": 1', '{"epoch": 2'),
                          r"metrics\.jsonl, line 1: is damaged \(it is of epoch 2, expected 1"),
     "metrics field lost": (replaced("metrics.jsonl", '"lr"', '"rl"'),

@@ -20,7 +20,9 @@ def paragraph(link: str) -> Any:
         text = path.read_text(encoding="utf-8")
     except OSError:
         return ""
-    found = re.search(rf"^(#+) +`?{re.escape(anchor)}`?\s*$\n(.*?)(?=^#+ |\Z)", text, re.M | re.S)
+    found = re.search(
+        rf"^(#+) +`?{re.escape(anchor)}`?\s*$\n(.*?)(?=^#{(2,)} |\Z)", text, re.M | re.S
+    )
     return "" if found is None else safe_html(found[2])
 
 
