@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint check bench-step bench-memory bench-matmul bench-epochs reproduce accuracy clean
+.PHONY: help train test lint check bench-step bench-memory bench-matmul bench-epochs reproduce accuracy notebook clean
 
 help:
 	@echo "make train         install into .venv, fetch the data, train vanilla, show the test accuracy"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench-epochs  time an epoch of every recipe beside PyTorch's, and all of residual"
 	@echo "make reproduce     measure every recipe over seeds beside PyTorch, and write docs/results.md"
 	@echo "make accuracy      train it all afresh and fail where a recipe is short of its goal"
+	@echo "make notebook      execute examples/fashion_mnist.ipynb afresh, 120 epochs, some minutes"
 	@echo "make clean         remove .venv"
 	@echo ""
 	@echo "PYTHON=python3.12  the Python that .venv is made with (now: $(PYTHON))"
@@ -61,6 +62,10 @@ reproduce: $(VENV)/.installed-test
 FRESH = runs/accuracy-$(shell git rev-parse --short HEAD)
 accuracy: $(VENV)/.installed-test
 	$(PY) benchmarks/reproduce.py --results $(FRESH)/results --runs $(FRESH) --check
+
+notebook: $(VENV)/.installed
+	$(PIP) --editable ".[notebook]"
+	$(VENV)/bin/jupyter execute --inplace examples/fashion_mnist.ipynb
 
 clean:
 	rm -rf $(VENV)
