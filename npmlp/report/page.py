@@ -78,7 +78,7 @@ def render_page(run: RunFacts, results: Results | None) -> str:
     }
     content["changed"], content["unchanged"] = recipe_fields(run.recipe)
     if results is not None:
-        content |= _of_predictions(results.predictions, results.metrics)
+        content |= _of_predictions(run, results)
         content["notes"] += _disagreement(run, results.predictions)
     content["parts"] = _parts(content)
     return render("page.html", **content)
@@ -211,10 +211,11 @@ def _epoch_table(run: RunFacts) -> dict[str, Any]:
 # ------------------------------------------------------------------------------ the test images
 
 
-def _of_predictions(p: Predictions, metrics: dict[str, Any]) -> dict[str, Any]:
+def _of_predictions(run: RunFacts, results: Results) -> dict[str, Any]:
     from npmlp.report.confusion import confusion_counts, row_percentages
     from npmlp.report.samples import mistake_positions, sample_positions
 
+    p, metrics = results.predictions, results.metrics
     samples, mistakes = sample_positions(p), mistake_positions(p)
     sheet = make_sheet(p, [*samples, *mistakes])
     counts = confusion_counts(p)
@@ -230,7 +231,7 @@ def _of_predictions(p: Predictions, metrics: dict[str, Any]) -> dict[str, Any]:
         "samples": [sheet.tiles[int(i)] for i in samples],
         "mistakes": [sheet.tiles[int(i)] for i in mistakes],
         "matrix": _matrix(counts, row_percentages(counts)),
-        "checkpoint_when": _when(p),
+        "checkpoint_when": _when(run, p),
         "class_rows": [
             row_of(name, values, values["support"]) for name, values in metrics["classes"].items()
         ],
@@ -280,10 +281,11 @@ def _short_percent(share: float) -> str:
     return f"{share:.1f}"
 
 
-def _when(p: Predictions) -> str:
+def _when(run: RunFacts, p: Predictions) -> str:
     if p.epoch == 0:
         return "written within epoch 1"
-    return f"with the weights after epoch {p.epoch}"
+    within = run.summary is None and run.which == "last"
+    return f"written after epoch {p.epoch}" + (", maybe within the next" if within else "")
 
 
 def _wrong_kept(p: Predictions, sheet: Sheet) -> str:

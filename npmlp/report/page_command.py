@@ -28,8 +28,8 @@ class Flags:
     data: str | None = None
     """a folder with the images; by default each run's are looked for where it found them"""
     out: str | None = None
-    """the page to write, PAGE.html, in place of report.html and the pictures in the run's
-    folder, or of comparison-TIME.html beside the first of several runs"""
+    """where the page goes, PAGE.html; by default it is report.html in the run's folder, beside the
+    pictures, and comparison-TIME.html beside the first of several runs"""
     debug: bool = False
     """show the whole stack when something goes wrong"""
 
