@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # What installs, or is the suite itself, is checked by hand in a clean clone, and by .ci/run.
 NOT_HERE = ("make ", "python3 -m venv", ".venv/bin/python -m pip", ".venv/bin/python -m pytest")
 TRAIN = "npmlp train --arch vanilla --out runs/vanilla"  # what the commands after it need
-SHORT = " --limit 500 --epochs 1"  # of the trainings, enough to see that the line is right
+SHORT = " --limit 500 --epochs 1 --no-report"  # of the trainings, to see that the line is right
 
 MY_MODULE = """
 import torch
