@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -274,15 +275,18 @@ def test_a_page_has_the_name_of_a_page(run: Path, capsys: pytest.CaptureFixture[
 # -------------------------------------------------------------------------------- several runs
 
 
-def test_the_page_that_compares_is_written_beside_the_first_run(
+def test_the_page_that_compares_is_written_beside_the_first_run_and_over_no_other(
     run: Path, other: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for count in (1, 2):  # maybe within a second
-        assert report(run, other) == 0
-        pages = sorted(run.parent.glob("comparison-*.html"))
-        assert len(pages) == count
+    soon = [time.strftime("%Y%m%d-%H%M%S", time.localtime(time.time() + s)) for s in range(60)]
+    for moment in soon:
+        (run.parent / f"comparison-{moment}.html").write_text("an earlier page")
+    assert report(run, other) == 0
+    earlier = [run.parent / f"comparison-{moment}.html" for moment in soon]
+    assert {page.read_text() for page in earlier} == {"an earlier page"}
+    (page,) = set(run.parent.glob("comparison-*.html")) - set(earlier)
     out = capsys.readouterr().out
-    assert all(str(page) in out for page in pages)
+    assert f"report         {page}" in out and "</html>" in page.read_text()
     assert "one    npmlp" in out and "other  npmlp" in out
 
 
