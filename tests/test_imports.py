@@ -9,7 +9,8 @@ import pytest
 
 HEAVY = {
     "torch", "torchvision", "numba", "llvmlite", "matplotlib", "PIL", "rich", "tyro", "safetensors",
-    "tensorboard", "threadpoolctl", "platformdirs",
+    "tensorboard", "threadpoolctl", "platformdirs", "sklearn", "scipy", "jinja2", "markdown_it",
+    "docstring_parser", "optuna", "distributed", "IPython",
 }  # fmt: skip
 
 
