@@ -119,10 +119,9 @@ def test_a_sampler_gives_points_for_every_field() -> None:
     [
         {"lr": (0.1,)},
         {"clip_norm": (None, 1.0)},
-        {"nesterov": (False,)},
         {"lr": (0.1, 0.2), "clip_norm": (None, 1.0), "epochs": (1, 2), "init": ("zeros",)},
-        {"batch_size": tuple(range(1, 61)), "lr": (0.1, 0.2)},
-        {"seed": tuple(range(30)), "epochs": (1, 2), "patience": (1, 2, 3), "dropout": (0.0,)},
+        {"batch_size": tuple(range(1, 61)), "lr": (0.1,), "init": ("zeros", "default")},
+        {"seed": tuple(range(25)), "epochs": (1, 2), "patience": (1, 2), "dropout": (0.0,)},
     ],
 )
 def test_every_sweep_can_be_drawn_whatever_its_state(

@@ -12,12 +12,14 @@ from npmlp.sweep.space import Grid, cells
 from npmlp.sweep.study import Asked, Study
 
 GRIDS: dict[str, Grid] = {
-    "numbers": {"lr": (0.1, 1e-5, 0.003), "batch_size": (10, 64)},
     "one cell": {"lr": (0.1,)},
-    "none among numbers": {"clip_norm": (None, 0.5), "early_stopping": (3, None), "limit": (None,)},
-    "words and yes or no": {"init": ("zeros", "default"), "nesterov": (False,), "seed": (0, 7)},
-    "zero is not none": {"dropout": (0.0, 0.5), "min_lr": (0.0,), "patience": (0, 1)},
-    "large": {"seed": (-(2**53), 2**53)},
+    "numbers": {"lr": (0.1, 1e-5), "batch_size": (10, 64), "seed": (-(2**53), 2**53)},
+    "words and none": {
+        "init": ("zeros", "default"),
+        "nesterov": (False,),
+        "clip_norm": (None, 1.0),
+    },
+    "zero is not none": {"patience": (0, 1), "dropout": (0.0, 0.5), "limit": (None,)},
 }
 
 
@@ -39,7 +41,7 @@ def ask(study: Study) -> Asked:
 
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-@pytest.mark.parametrize("seeds", [(0,), (0, 1, 5)])
+@pytest.mark.parametrize("seeds", [(0,), (0, 5)])
 def test_a_new_study_gives_every_cell_once(
     grid: Grid, seeds: tuple[int, ...], tmp_path: Path
 ) -> None:
@@ -77,6 +79,7 @@ def test_what_is_remembered_is_what_was_told(grid: Grid, tmp_path: Path) -> None
     assert states == expected
     assert study.records[first.cell.digest].result == result(0.75)
     assert not study.fresh
+    assert {trial.state.name for trial in study.study.trials} <= {"COMPLETE", "FAIL"}
     for asked in others[1:]:  # asked for by name, they are those
         again = study.ask(asked.cell)
         assert again is not None and again.cell is asked.cell
@@ -96,7 +99,8 @@ def test_a_grid_grows_by_numbers_words_and_none(tmp_path: Path) -> None:
     study.done(ask(study), result(0.5))
     study.close()
     study = opened(Spec(base=RECIPES["vanilla"], grid=after), tmp_path)
-    new = [c for c in cells(RECIPES["vanilla"], after, (0,)) if c.digest not in study.records]
+    wanted = cells(study.spec.base, after, (0,))
+    new = [cell for cell in wanted if cell.digest not in study.records]
     assert len(new) == 7
     for cell in new:
         asked = study.ask(cell)

@@ -89,7 +89,7 @@ def parse(argv: Sequence[str]) -> tuple[Spec, SweepFlags]:
     ranges = space.read_ranges(flags.range)
     seeds = (wanted.seed,) if flags.seeds is None else space.read_seeds(flags.seeds)
     spec = Spec(
-        base=dataclasses.replace(wanted, validation="train"),
+        base=wanted,
         grid=grid,
         ranges=ranges,
         seeds=seeds,

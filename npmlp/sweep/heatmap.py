@@ -231,9 +231,10 @@ def _line(spec: Spec, groups: Sequence[Group], field: str) -> Any:
     axes.errorbar(xs, ys, errors, color=BLUE, marker="o", markersize=6, capsize=3)
     for group in sorted_groups:
         if group.state != "done":
-            axes.axvline(places[group.values[field]], color=GREY, linestyle=":", linewidth=1)
-            axes.text(places[group.values[field]], 0.02, _NOT_DONE[group.state], color=GREY,
-                      rotation=90, ha="right", transform=axes.get_xaxis_transform(), fontsize=9)  # fmt: skip
+            x = places[group.values[field]]
+            axes.axvline(x, color=GREY, linestyle=":", linewidth=1)
+            axes.text(x, 0.02, _NOT_DONE[group.state], color=GREY, rotation=90, ha="right",
+                      transform=axes.get_xaxis_transform(), fontsize=9)  # fmt: skip
     if done:
         _circle(axes, places[groups[0].values[field]], groups[0].accuracy)
         axes.legend(loc="best")

@@ -81,7 +81,9 @@ class Parent:
                     while free > 0 and self.left:
                         free -= self._start(pool)
                     for event in pool.events(timeout=0.5):
-                        self._take(event, pool)
+                        # Ctrl-C on a terminal reaches the workers, too
+                        if not (stop.requested and getattr(event, "state", "") == "lost"):
+                            self._take(event, pool)
             finally:
                 pool.close()
                 self._leave()

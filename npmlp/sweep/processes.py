@@ -12,6 +12,8 @@ import os
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ class _Worker:
         spawn = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
         self.connection, theirs = spawn.Pipe()
         self.process = spawn.Process(target=_serve, args=(theirs, folder), daemon=True)
-        self.process.start()
+        with _without_ctrl_c():
+            self.process.start()
         theirs.close()  # so that the pipe ends when the process does
         self.ticket: str | None = None
 
@@ -96,6 +99,20 @@ class Processes:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes that are started within it never see Ctrl-C, which is for their parent."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # or start() would begin it, and unblock what is blocked here
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which children inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 # ------------------------------------------------------------------------------ in the process
 
 
@@ -103,7 +120,7 @@ def _serve(connection: Connection[Any, Any], folder: Path) -> None:
     """Do the jobs that come through the pipe, until it ends."""
     from npmlp.sweep.work import Pruned, Reporter, train
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it is not blocked already
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def report(epoch: int, accuracy: float) -> None:

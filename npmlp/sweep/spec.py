@@ -35,7 +35,7 @@ _OURS = {"sweep.lock", "study.db"}
 class Spec:
     """What a sweep does."""
 
-    base: Recipe  # with validation="train"
+    base: Recipe  # whose validation images are training images, whatever it says itself
     grid: Grid
     ranges: dict[str, Range] = dataclasses.field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
@@ -45,6 +45,9 @@ class Spec:
     data: str | None = None
     kernels: str = "numba"
     storage: str | None = None  # an Optuna storage URL; None is study.db in the folder
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base", dataclasses.replace(self.base, validation="train"))
 
     @property
     def fields(self) -> list[str]:

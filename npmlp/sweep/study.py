@@ -171,7 +171,8 @@ class Study:
         asked.accuracies.append(accuracy)
         with self._in_words():
             asked.trial.report(accuracy, epoch)
-            return bool(asked.trial.should_prune())
+            # after the last epoch there is nothing to save
+            return epoch < asked.cell.recipe.epochs and bool(asked.trial.should_prune())
 
     def done(self, asked: Asked, result: dict[str, Any]) -> None:
         """Its training has this result: of it, the held-out accuracy is the trial's value."""
