@@ -98,7 +98,7 @@ class Bars:
         self.shown = 0.0
 
     def note(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True, highlight=False)
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def start(self, epochs: int, history: list[dict[str, Any]], batches: int) -> None:
         self.epochs, self.batches = epochs, batches
