@@ -58,8 +58,8 @@ reproduce: $(VENV)/.installed-test
 	$(PY) benchmarks/reproduce.py
 	$(PY) benchmarks/results_page.py
 
-# a commit's own folder, so that what another commit trained never counts
-FRESH = runs/accuracy-$(shell git rev-parse --short HEAD)
+# a folder of the sources as they are, so that what others trained never counts
+FRESH = runs/accuracy-$(shell git rev-parse --short HEAD)-$(shell git diff HEAD | git hash-object --stdin | cut -c1-8)
 accuracy: $(VENV)/.installed-test
 	$(PY) benchmarks/reproduce.py --results $(FRESH)/results --runs $(FRESH) --check
 

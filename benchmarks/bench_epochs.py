@@ -18,7 +18,8 @@ from typing import Any
 
 import machine
 import tyro
-from reproduce import EVERYTHING, MODULES
+from measured import EVERYTHING
+from reproduce import MODULES
 
 RESULT = Path(__file__).parent / "results" / "epochs.json"
 

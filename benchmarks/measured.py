@@ -6,12 +6,22 @@ recipe and seed, so the same starting weights and order of images.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from npmlp.recipes import RECIPES
+
+VARIANTS = {
+    f"mixer-patch{patch}": dataclasses.replace(
+        RECIPES["mixer"], name=f"mixer-patch{patch}", patch=patch
+    )
+    for patch in (2, 7)
+}
+EVERYTHING = {**RECIPES, **VARIANTS}
 RESULTS = Path(__file__).parent / "results" / "accuracy"
 MARGIN = 0.005  # npmlp and PyTorch are said to agree where the 95 % interval is inside of it
 
@@ -46,6 +56,10 @@ class Measured:
         self.trainings: dict[str, dict[int, dict[str, Any]]] = {"npmlp": {}, "torch": {}}
         for path in sorted((folder / name).glob("*-seed*.json")):
             found = json.loads(path.read_text())
+            if found["recipe"] != dataclasses.asdict(
+                dataclasses.replace(EVERYTHING[name], seed=found["seed"])
+            ):
+                continue  # of the recipe as it was once
             self.trainings[found["engine"]][found["seed"]] = found
 
     def seeds(self, engine: str) -> list[int]:

@@ -23,21 +23,14 @@ from typing import Any
 
 import machine
 import tyro
-from measured import GOALS, RESULTS, Measured
+from measured import EVERYTHING, GOALS, RESULTS, Measured
 
-from npmlp.recipes import RECIPES, Recipe
+from npmlp.recipes import Recipe
 from npmlp.runs import RunFolder
 
 MODULES = {"npmlp": "npmlp.train", "torch": "reference_torch.train"}
-VARIANTS = {
-    f"mixer-patch{patch}": dataclasses.replace(
-        RECIPES["mixer"], name=f"mixer-patch{patch}", patch=patch
-    )
-    for patch in (2, 7)
-}
 GRIDS = ("lenet-batch-lr", "lenet-inputs")
 DOCS = Path(__file__).parent.parent / "docs"
-EVERYTHING = {**RECIPES, **VARIANTS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +73,8 @@ class Reproduction:
     def __init__(self, flags: Flags) -> None:
         self.flags = flags
         self.stopping = threading.Event()
-        self.processes: set[subprocess.Popen[str]] = set()
+        self.starting = threading.Lock()  # so that none starts unseen while the others are stopped
+        self.processes: set[subprocess.Popen[bytes]] = set()
 
     def names(self) -> list[str]:
         unknown = set(self.flags.only) - EVERYTHING.keys()
@@ -134,16 +128,13 @@ class Reproduction:
             place = ["--resume", str(folder)]
         log = folder.parent / f"{folder.name}.log"
         with open(log, "a") as output:
-            process = subprocess.Popen(
+            process = self._start(
                 [sys.executable, "-m", MODULES[training.engine], *place, "--no-report"],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                text=True,
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
-            self.processes.add(process)
-            status = process.wait()
-            self.processes.discard(process)
+            status = self._wait(process)
         if self.stopping.is_set():
             return
         if status:
@@ -194,25 +185,45 @@ class Reproduction:
         if result.exists() or self.stopping.is_set():
             return
         folder = self.flags.runs / grid
-        place = ["--resume", str(folder)] if folder.exists() else ["--grid-file", grid]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "npmlp.sweep", *place, "--jobs", str(self.flags.jobs)]
-            + ([] if folder.exists() else ["--out", str(folder)]),
-            text=True,
-        )
-        self.processes.add(process)
-        status = process.wait()
-        self.processes.discard(process)
+        begun = (folder / "sweep.json").exists()
+        place = ["--resume", str(folder)] if begun else ["--grid-file", grid, "--out", str(folder)]
+        jobs = ["--jobs", str(self.flags.jobs)]
+        process = self._start([sys.executable, "-m", "npmlp.sweep", *place, *jobs])
+        status = self._wait(process)
+        if status:
+            print(f"{grid}: ended with status {status}", flush=True)
         if status == 0:
             shutil.copy(folder / "sweep.csv", result.with_suffix(".csv"))
             shutil.copy(folder / "heatmap.png", DOCS / f"{grid}.png")
             shutil.copy(folder / "result.json", result)
 
+    def _start(self, command: list[str], **kwargs: Any) -> subprocess.Popen[bytes] | None:
+        """Start a command out of the reach of the terminal's Ctrl-C; None once all is to stop."""
+        with self.starting:
+            if self.stopping.is_set():
+                return None
+            process = subprocess.Popen(command, start_new_session=True, **kwargs)
+            self.processes.add(process)
+            return process
+
+    def _wait(self, process: subprocess.Popen[bytes] | None) -> int:
+        if process is None:
+            return -1
+        status = process.wait()
+        self.processes.discard(process)
+        return status
+
     def stop(self, number: int, frame: Any) -> None:
         """Let every training keep a checkpoint, and end."""
+        if self.stopping.is_set():
+            return
         self.stopping.set()
-        for process in list(self.processes):
-            process.send_signal(signal.SIGTERM)
+        threading.Thread(target=self._stop_all).start()  # a signal handler must not wait for locks
+
+    def _stop_all(self) -> None:
+        with self.starting:
+            for process in list(self.processes):
+                process.send_signal(signal.SIGTERM)
 
 
 def main() -> None:

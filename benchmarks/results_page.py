@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import statistics
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from measured import GOALS, MARGIN, Measured
+from measured import EVERYTHING, GOALS, MARGIN, Measured
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
@@ -83,8 +82,6 @@ class Tables:
 
     def parameters(self, name: str) -> str:
         """How many parameters the recipe's network has."""
-        from reproduce import EVERYTHING
-
         from npmlp import models
 
         return f"{sum(p.numel() for p in models.build(EVERYTHING[name]).parameters()):,}"
@@ -104,24 +101,11 @@ class Tables:
         """Whether it reached it, with PyTorch beside it."""
         return "no" if self.measured[name].shortfalls() else "yes"
 
-    def best_epochs(self, name: str) -> str:
-        """The epochs whose checkpoints were chosen, by seed."""
-        found = self.measured[name].trainings["npmlp"]
-        return ", ".join(str(found[seed]["best_epoch"]) for seed in sorted(found))
-
     def lr_drops(self, name: str, seed: int = 0) -> str:
         """After which epochs the plateau scheduler lowered the rate."""
         rates = self.measured[name].trainings["npmlp"].get(seed, {}).get("lr_by_epoch", [])
         drops = [str(i) for i in range(1, len(rates)) if rates[i] < rates[i - 1]]
         return ", ".join(drops) or "none"
-
-    def grid(self, name: str) -> list[dict[str, str]]:
-        """The rows of a sweep, the best first."""
-        path = HERE / "results" / f"{name}.csv"
-        if not path.exists():
-            return []
-        with open(path, newline="") as file:
-            return list(csv.DictReader(file))
 
 
 def main() -> None:

@@ -246,6 +246,10 @@ class Driver:
             row |= {"val_loss": validation.loss, "val_accuracy": validation.accuracy}
         test = self.engine.evaluate("test")
         row |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
+        for name, loss in (("validation", row.get("val_loss", 0.0)), ("test", row["test_loss"])):
+            if not math.isfinite(loss):
+                error = NotFiniteError(f"the mean loss on the {name} images is {loss}")
+                raise self._diverged(error, self.steps_done)
         self.test_count = test.count
         dead = self._observe(row)
         self.engine.end_epoch(train.loss)

@@ -103,6 +103,7 @@ class RunFolder:
             folder.last.parent.mkdir(parents=True, exist_ok=True)
             folder.lock()
             if (folder.path / "config.json").exists():
+                folder.unlock()
                 raise RunError(
                     f"--out {folder.path}: already holds a run; continue it with --resume "
                     f"{folder.path}, or choose another folder"
@@ -229,7 +230,8 @@ class RunFolder:
             half_written.unlink()
         self._events = _events(self.path / "tensorboard", len(history))
         write_atomically(
-            self.path / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in history)
+            self.path / "metrics.jsonl",
+            "".join(json.dumps(r, allow_nan=False) + "\n" for r in history),
         )
         for row in history:
             self._to_tensorboard(row)
@@ -237,7 +239,7 @@ class RunFolder:
     def log(self, row: dict[str, Any]) -> None:
         """Add an epoch's row to metrics.jsonl and to tensorboard/."""
         with open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row, allow_nan=False) + "\n")
         self._to_tensorboard(row)
 
     def _to_tensorboard(self, row: dict[str, Any]) -> None:
@@ -261,7 +263,9 @@ class RunFolder:
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, which says that the run is finished."""
-        write_atomically(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+        write_atomically(
+            self.path / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n"
+        )
 
 
 def _claim(name: str) -> Path:

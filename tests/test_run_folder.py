@@ -175,6 +175,22 @@ def test_a_folder_that_holds_a_run_is_left_alone(finished: Path) -> None:
     assert (finished / "config.json").read_bytes() == before
 
 
+def test_a_folder_that_holds_a_run_is_not_kept_locked_by_the_refusal(finished: Path) -> None:
+    with pytest.raises(RunError, match="already holds a run") as kept:
+        RunFolder.create(finished, Recipe(), "npmlp")
+    assert kept.value is not None  # as a notebook keeps the last error, and its frames
+    folder = RunFolder(finished)
+    folder.lock()
+    folder.unlock()
+
+
+def test_a_network_that_the_last_step_ruined_is_no_finished_run(tmp_path: Path) -> None:
+    recipe = Recipe(limit=64, batch_size=64, epochs=1, lr=1e30)  # one step, no loss after it
+    with pytest.raises(RunError, match="the mean loss on the test images is nan"):
+        train.fit(recipe, train.Run(out=str(tmp_path / "run")))
+    assert RunFolder(tmp_path / "run").summary() is None
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("not a folder")

@@ -53,7 +53,7 @@ def groups_of(runs: Sequence[Compared]) -> list[Group]:
         facts = run.facts
         alone = None if facts.state == "finished" else facts.folder.path
         recipe = recipes.digest(dataclasses.replace(facts.recipe, seed=0))
-        found.setdefault((facts.engine, recipe, facts.data.name, alone), []).append(run)
+        found.setdefault((facts.engine, recipe, facts.data.test_sha256, alone), []).append(run)
     labels = [_group_label(members[0].facts, runs) for members in found.values()]
     return [
         Group(label if labels.count(label) == 1 else f"{label} ({members[0].facts.name})", members)

@@ -126,7 +126,8 @@ class DataFacts:
     def check(self, data: ImageData) -> None:
         """Raise RunError unless this is the data set that the run was trained on."""
         got = DataFacts.from_config({"data": data.facts()}, data.source)
-        if dataclasses.replace(got, source=self.source) != self:
+        # a folder may have been moved or renamed, which gives a data set another name
+        if dataclasses.replace(got, source=self.source, name=self.name) != self:
             raise RunError(
                 f"--data {home_as_tilde(data.source)}: the run was trained on other data, "
                 f"{self.name} from {self.source}; name that folder with --data"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +155,20 @@ def test_a_resumed_run_goes_on_with_its_data(data, tmp_path):
     (folder / "config.json").write_bytes((whole.path / "config.json").read_bytes())
     summary, _ = train.fit(recipe, train.Run(resume=str(folder), report=False))
     expected = whole.summary()
+    assert expected is not None and summary["train_loss"] == expected["train_loss"]
+
+
+def test_a_resumed_run_takes_its_data_from_a_folder_of_another_name(runs, data, tmp_path):
+    folder = tmp_path / "stopped"
+    (folder / "checkpoints").mkdir(parents=True)
+    config = runs["vanilla"].config()
+    config["data"]["source"] = str(tmp_path / "gone")
+    (folder / "config.json").write_text(json.dumps(config))
+    shutil.copytree(data, tmp_path / "renamed")
+    run = train.Run(resume=str(folder), data=str(tmp_path / "renamed"), report=False)
+    with preserved_settings():
+        summary, _ = train.fit(small("vanilla"), run)
+    expected = runs["vanilla"].summary()
     assert expected is not None and summary["train_loss"] == expected["train_loss"]
 
 
