@@ -36,12 +36,12 @@ class Flags:
     """train residual's 120 epochs in both instead, once, and take the whole command's time"""
 
 
-def train(engine: str, name: str, epochs: int) -> tuple[float, list[dict[str, Any]]]:
+def train(engine: str, name: str, epochs: int, *flags: str) -> tuple[float, list[dict[str, Any]]]:
     """Train in a process of its own: its wall time, and the rows of its metrics."""
     with tempfile.TemporaryDirectory() as folder:
         recipe = Path(folder) / "recipe.json"
         recipe.write_text(json.dumps(dataclasses.asdict(EVERYTHING[name]) | {"epochs": epochs}))
-        command = [sys.executable, "-m", MODULES[engine], "--recipe", str(recipe), "--no-report"]
+        command = [sys.executable, "-m", MODULES[engine], "--recipe", str(recipe), *flags]
         began = time.perf_counter()
         subprocess.run([*command, "--out", f"{folder}/run"], check=True, stdout=subprocess.DEVNULL)
         wall = time.perf_counter() - began
@@ -61,6 +61,7 @@ def keep(field: str, name: str, value: Any) -> None:
 def main() -> None:
     flags = tyro.cli(Flags)
     if flags.whole:
+        # with the report, as a user has it
         walls = {engine: train(engine, "residual", 120)[0] for engine in MODULES}
         keep("whole_command_seconds", "residual", walls)
         print("residual, 120 epochs: " + ", ".join(f"{e} {w:.0f} s" for e, w in walls.items()))
@@ -69,7 +70,7 @@ def main() -> None:
         seconds: dict[str, list[float]] = {engine: [] for engine in MODULES}
         for _ in range(flags.rounds):
             for engine in MODULES:
-                seconds[engine].append(train(engine, name, 2)[1][1]["seconds"])
+                seconds[engine].append(train(engine, name, 2, "--no-report")[1][1]["seconds"])
         keep("seconds_per_epoch", name, seconds)
         ours, theirs = (statistics.median(seconds[engine]) for engine in ("npmlp", "torch"))
         print(f"{name:27} npmlp {ours:7.2f} s  PyTorch {theirs:7.2f} s  {theirs / ours:5.2f} ×")

@@ -19,7 +19,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import machine
 import tyro
@@ -43,8 +43,8 @@ class Flags:
     """where the run folders are"""
     only: tuple[str, ...] = ()
     """these recipes alone; mixer-patch2 and mixer-patch7 are the other patch sizes"""
-    engines: tuple[str, ...] = ("npmlp", "torch")
-    """npmlp, torch"""
+    engines: tuple[Literal["npmlp", "torch"], ...] = ("npmlp", "torch")
+    """which of the two train"""
     seeds: int = 3
     """how many seeds at least: 0, 1, …"""
     most_seeds: int = 10
@@ -72,6 +72,7 @@ class Reproduction:
 
     def __init__(self, flags: Flags) -> None:
         self.flags = flags
+        self.failures: list[str] = []
         self.stopping = threading.Event()
         self.starting = threading.Lock()  # so that none starts unseen while the others are stopped
         self.processes: set[subprocess.Popen[bytes]] = set()
@@ -79,7 +80,9 @@ class Reproduction:
     def names(self) -> list[str]:
         unknown = set(self.flags.only) - EVERYTHING.keys()
         if unknown:
-            raise SystemExit(f"--only: there is no {unknown}; the names: {', '.join(EVERYTHING)}")
+            raise SystemExit(
+                f"--only: there is no {', '.join(unknown)}; the names: {', '.join(EVERYTHING)}"
+            )
         return list(self.flags.only or (GOALS if self.flags.check else EVERYTHING))
 
     def run(self) -> None:
@@ -138,7 +141,8 @@ class Reproduction:
         if self.stopping.is_set():
             return
         if status:
-            print(f"{training.key}: failed, see {log}", flush=True)
+            self.failures.append(f"{training.key}: failed, see {log}")
+            print(self.failures[-1], flush=True)
             return
         result = self._record(training, folder)
         print(
@@ -191,7 +195,7 @@ class Reproduction:
         process = self._start([sys.executable, "-m", "npmlp.sweep", *place, *jobs])
         status = self._wait(process)
         if status:
-            print(f"{grid}: ended with status {status}", flush=True)
+            self.failures.append(f"{grid}: ended with status {status}")
         if status == 0:
             shutil.copy(folder / "sweep.csv", result.with_suffix(".csv"))
             shutil.copy(folder / "heatmap.png", DOCS / f"{grid}.png")
@@ -237,17 +241,19 @@ def main() -> None:
             work.sweep(grid)
     if work.stopping.is_set():
         raise SystemExit("stopped; the same command goes on")
-    shortfalls = []
+    shortfalls = list(work.failures)
     for name in work.names():
         if name in GOALS:
             found = Measured(name, flags.results)
             if found.seeds("npmlp"):
                 print(f"{name:27} npmlp {found.mean('npmlp'):.4f}", end="")
             if found.seeds("torch"):
-                print(f"  PyTorch {found.mean('torch'):.4f}  {found.interval()}", end="")
+                print(f"  PyTorch {found.mean('torch'):.4f}", end="")
+            if (interval := found.interval()) is not None:
+                print(f"  difference {interval[0]:+.4f} … {interval[1]:+.4f}", end="")
             print()
             shortfalls += found.shortfalls(flags.seeds)
-    if flags.check and shortfalls:
+    if work.failures or (flags.check and shortfalls):
         raise SystemExit("\n".join(shortfalls))
 
 
