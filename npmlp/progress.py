@@ -27,7 +27,9 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
     width = len(str(epochs))
     parts = [
         f"epoch {row['epoch']:{width}d}/{epochs}",
-        f"loss {row['train_loss']:.4f}",
+        f"loss {row['train_loss']:.4f}"
+        if row["train_loss"] < 1e4
+        else f"loss {row['train_loss']:.4g}",
         f"train {100 * row['train_accuracy']:5.2f} %",
     ]
     if "val_accuracy" in row:

@@ -99,7 +99,8 @@ def test_tensorboard_shows_loss_accuracy_and_rate_per_epoch(finished: Path) -> N
     events.Reload()
     rows = without_times(finished)
     for tag, field in [
-        ("loss/train", "train_loss"), ("accuracy/test", "test_accuracy"), ("lr", "lr")
+        ("loss/train", "train_loss"), ("loss/test", "test_loss"),
+        ("accuracy/test", "test_accuracy"), ("lr", "lr"),
     ]:  # fmt: skip
         scalars = events.Scalars(tag)
         assert [s.step for s in scalars] == [1, 2, 3]

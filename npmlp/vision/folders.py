@@ -90,10 +90,13 @@ class DataFolder:
         """Whether a part is one file, with labels and images."""
         return not any(" " in role for role in self.files)
 
-    def class_names(self, count: int) -> tuple[str, ...] | None:
+    def class_names(self, count: int, least: int = 0) -> tuple[str, ...] | None:
         """The lines of classes.txt, if there is one.
 
-        Raises DataError unless they are `count` names.
+        Labels go from `least` to `count` - 1: EMNIST's letters from 1 to 26, and its file may name
+        those alone; a class below `least` is then named by its number.
+
+        Raises DataError unless they are that many names.
         """
         path = self.path / "classes.txt"
         if not path.is_file():
@@ -104,10 +107,12 @@ class DataFolder:
             raise DataError(f"{path}: cannot be read ({error})") from None
         if not all(names):
             raise DataError(f"{path}: line {names.index('') + 1} is empty, expected a name on each")
+        if len(names) == count - least:
+            return (*map(str, range(least)), *names)
         if len(names) != count:
             raise DataError(
-                f"{path}: has {len(names)} names, expected {count}: the labels go from 0 to "
-                f"{count - 1}"
+                f"{path}: has {len(names)} names, expected {count - least}: the labels go from "
+                f"{least} to {count - 1}"
             )
         return names
 

@@ -238,7 +238,8 @@ def _other(folder: DataFolder, pairs: list[Pair]) -> ImageData:
     mean, deviation = _mean_and_deviation(train_images)
     if deviation == 0:
         raise DataError(f"{in_train}: all pixels are alike, there is nothing to learn from")
-    classes = folder.class_names(count) or tuple(map(str, range(count)))
+    least = int(train_labels.min())
+    classes = folder.class_names(count, least) or tuple(map(str, range(count)))
     return ImageData(*pairs[0], *pairs[1], classes, mean, deviation, str(folder.path), folder.name)
 
 

@@ -136,6 +136,17 @@ def test_labels_that_begin_with_one_make_a_class_that_never_occurs(tmp_path):
     assert data.train_labels.min() == 1
 
 
+def test_a_classes_txt_may_name_only_the_labels_that_there_are(tmp_path):
+    folder = made_data.write_patterns(tmp_path, made_data.patterns((28, 28), 27, first=1))
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    (folder / "classes.txt").write_text("\n".join(letters))
+    assert load_image_data(folder).classes == ("0", *letters)
+    (folder / "classes.txt").write_text("\n".join(letters[:-1]))
+    message = "has 25 names, expected 26: the labels go from 1 to 26"
+    with pytest.raises(DataError, match=message):
+        load_image_data(folder)
+
+
 @pytest.mark.parametrize(
     "text", ["sock\nhat\nglove\n", "sock \r\nhat\r\nglove", "sock\nhat\nglove\n\n"]
 )
