@@ -72,7 +72,6 @@ class RunFolder:
         self.path = Path(path)
         self.last = self.path / "checkpoints" / "last.safetensors"
         self.best = self.path / "checkpoints" / "best.safetensors"
-        self.curves = self.path / "curves.png"
         self._events: Events | None = None
         self._lock: Any = None
 

@@ -181,10 +181,6 @@ def _varies(column: str, rows: Sequence[dict[str, Any]]) -> bool:
     return len(texts) > 1 if column == "data" else texts != {""}
 
 
-def _four_digits(value: float) -> str:
-    return f"{value:.4f}"
-
-
 def _share(value: float) -> str:
     return percent(100 * value)
 

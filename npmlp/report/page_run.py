@@ -30,7 +30,6 @@ Row = dict[str, Any]
 _NUMBERS = (
     "lr", "train_loss", "train_accuracy", "test_accuracy", "seconds", "samples_per_second",
 )  # fmt: skip
-_OPTIONAL = ("val_loss", "val_accuracy", "test_loss", "dead_relus")
 ENGINES = {"npmlp": "npmlp", "torch": "PyTorch"}
 
 
