@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from npmlp.errors import NpmlpError
+from npmlp.recipe_fields import flag
 
 T = TypeVar("T")
 
@@ -54,3 +55,10 @@ def value_of(argv: Sequence[str], name: str) -> str | None:
         if arg.startswith(name + "="):
             return arg.partition("=")[2]
     return None
+
+
+def given(argv: Sequence[str], field: str) -> bool:
+    """Whether a field's flag is on the command line, in one of its spellings."""
+    names = {flag(field), flag(field).replace("--", "--no-", 1)}
+    names |= {"--" + name[2:].replace("-", "_") for name in names}
+    return any(arg.partition("=")[0] in names for arg in argv)

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args, get_type_hints
 
 from npmlp.errors import RecipeError
+from npmlp.recipe_effects import without_effect
 from npmlp.recipe_fields import flag, kind
 
 Arch = Literal["vanilla", "lenet", "mixer", "residual"]
@@ -239,9 +240,16 @@ def replace(recipe: Recipe, **fields: Any) -> Recipe:
 
 
 def digest(recipe: Recipe) -> str:
-    """16 hexadecimal digits that stand for the recipe's numbers: SHA-256 of all fields but name."""
-    fields = dataclasses.asdict(recipe)
-    del fields["name"]
+    """16 hexadecimal digits that stand for the recipe's numbers: SHA-256 of the fields with effect.
+
+    Two recipes that train alike have the same, whatever their names and their fields without effect
+    (recipe_effects.without_effect).
+    """
+    fields = {
+        field: value
+        for field, value in dataclasses.asdict(recipe).items()
+        if field != "name" and without_effect(recipe, field) is None
+    }
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from npmlp import commands, recipes
+from npmlp import commands, recipes, train_command
 from npmlp import train as npmlp_train
 from npmlp.errors import RunError
 from npmlp.progress import Progress
@@ -85,7 +85,7 @@ def summarize(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """`python -m reference_torch.train`"""
-    return npmlp_train.command(argv, "python -m reference_torch.train", Run, fit, summarize)
+    return train_command.command(argv, "python -m reference_torch.train", Run, fit, summarize)
 
 
 if __name__ == "__main__":

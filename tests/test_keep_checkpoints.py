@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from small_run import SMALL, SMALL_FLAGS, run_command, same_bits, weights, without_times
 
-from npmlp import commands, driver, recipes, train
+from npmlp import commands, driver, recipes, train, train_command
 from npmlp import evaluate as evaluation
 from npmlp.errors import RecipeError, RunError
 from npmlp.evaluate import evaluate
@@ -217,6 +217,6 @@ def test_what_is_no_choice_is_refused(keep: Any) -> None:
 
 def test_the_flag_takes_words_and_numbers() -> None:
     for text, value in [("all", "all"), ("12", 12)]:
-        run = train.parse(["--keep-checkpoints", text], "train", train.Run)[1]
+        run = train_command.parse(["--keep-checkpoints", text], "train", train.Run)[1]
         assert run.keep_checkpoints == value
     assert json.dumps(train.Run().keep_checkpoints) == "null"

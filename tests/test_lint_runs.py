@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from npmlp import lint, train
+from npmlp import lint, train, train_command
 from npmlp.engine import NpmlpEngine
 from npmlp.errors import RunError
 from npmlp.lint import Finding
@@ -191,7 +191,7 @@ def test_the_command_prints_one_line_for_each(data: str, tmp_path: Path) -> None
 
 def test_the_command_takes_no_lint() -> None:
     for flags, expected in [([], True), (["--no-lint"], False)]:
-        _, run = train.parse(flags, "python -m npmlp.train", train.Run)
+        _, run = train_command.parse(flags, "python -m npmlp.train", train.Run)
         assert run.lint is expected
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npmlp import commands, recipes, train
+from npmlp import commands, recipes, train, train_command
 from npmlp.errors import RecipeError
 from npmlp.recipes import RECIPES, Recipe
 
@@ -137,7 +137,7 @@ def test_replace_checks_as_a_recipe_does() -> None:
 
 def parsed(*flags: str) -> Recipe:
     """The recipe that the train command makes of its flags."""
-    return train.parse(flags, "train", train.Run)[0]
+    return train_command.parse(flags, "train", train.Run)[0]
 
 
 def written(path: Path, content: Any) -> str:
@@ -237,24 +237,39 @@ def test_a_recipe_that_is_not_there_is_one_sentence(
 # -------------------------------------------------------------------------------------- digest
 
 
-def test_the_digest_is_of_all_fields_but_the_name() -> None:
-    base = dataclasses.replace(Recipe(), momentum=0.9)
+def test_the_digest_is_of_all_fields_that_have_an_effect() -> None:
+    # recipes in which every field has one
+    mixer = dataclasses.replace(
+        Recipe(), arch="mixer", momentum=0.9, weight_decay=0.1, augment="flip_affine",
+        validation="train",
+    )  # fmt: skip
+    step = dataclasses.replace(mixer, scheduler="step")
     others: dict[str, Any] = {
-        "arch": "mixer", "init": "zeros", "dropout": 0.5, "patch": 7, "output": "softmax",
+        "arch": "vanilla", "init": "zeros", "dropout": 0.5, "patch": 7, "output": "softmax",
         "epochs": 3, "batch_size": 3, "optimizer": "adam", "lr": 0.3, "momentum": 0.3,
         "nesterov": True, "weight_decay": 0.3, "decay": "weights", "label_smoothing": 0.3,
-        "clip_norm": 0.3, "scheduler": "step", "factor": 0.3, "patience": 3, "step_size": 3,
+        "clip_norm": 0.3, "scheduler": "none", "factor": 0.3, "patience": 3, "step_size": 3,
         "min_lr": 0.3, "augment": "flip", "translate": 0.3, "scale": 0.3, "normalize": "scale",
         "validation": "test", "validation_size": 3, "early_stopping": 3, "limit": 3, "seed": 3,
         "dtype": "float64",
     }  # fmt: skip
     assert ["name", *others] == FIELDS  # a new field belongs into this test
     changed = [
-        dataclasses.replace(base, **{field: value} | ({"momentum": 0} if value == "adam" else {}))
+        dataclasses.replace(
+            step if field == "step_size" else mixer,
+            **{field: value} | ({"momentum": 0} if value == "adam" else {}),
+        )
         for field, value in others.items()
     ]
-    assert len({recipes.digest(recipe) for recipe in [base, *changed]}) == 1 + len(others)
-    assert recipes.digest(dataclasses.replace(base, name="other")) == recipes.digest(base)
+    assert len({recipes.digest(recipe) for recipe in [mixer, step, *changed]}) == 2 + len(others)
+    assert recipes.digest(dataclasses.replace(mixer, name="other")) == recipes.digest(mixer)
+
+
+def test_recipes_that_train_alike_have_one_digest() -> None:
+    vanilla, none = Recipe(), Recipe(scheduler="none")
+    assert recipes.digest(dataclasses.replace(vanilla, patch=7)) == recipes.digest(vanilla)
+    assert recipes.digest(dataclasses.replace(none, factor=0.5)) == recipes.digest(none)
+    assert recipes.digest(dataclasses.replace(vanilla, factor=0.5)) != recipes.digest(vanilla)
 
 
 def test_the_digest_is_the_same_for_equal_numbers_and_in_every_process() -> None:

@@ -15,7 +15,7 @@ import pytest
 from small_run import SMALL, SMALL_FLAGS, run_command, same_bits, weights, without_times
 
 import npmlp
-from npmlp import checkpoint, driver, train
+from npmlp import checkpoint, driver, train, train_command
 from npmlp.errors import CheckpointError, RecipeError, RunError
 from npmlp.runs import RunFolder
 
@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(unfinished: Path) -> None
 
 def test_resume_refuses_other_settings(finished: Path) -> None:
     with pytest.raises(RecipeError, match="leave out --lr"):
-        train.parse(["--resume", str(finished), "--lr", "0.5"], "train", train.Run)
+        train_command.parse(["--resume", str(finished), "--lr", "0.5"], "train", train.Run)
 
 
 def test_a_truncated_checkpoint_is_named(unfinished: Path) -> None:

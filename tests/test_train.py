@@ -10,7 +10,7 @@ import pytest
 from small_run import run_command, weights
 
 import npmlp
-from npmlp import checkpoint, commands, train
+from npmlp import checkpoint, commands, recipes, train
 from npmlp.errors import RunError
 from npmlp.recipes import Recipe
 
@@ -37,8 +37,11 @@ from npmlp.recipes import Recipe
         (["--resume", "no/such/run"], "no/such/run"),
         (["--name", "../elsewhere"], "--name: got"),
         (["--optimizer", "adam", "--momentum", "0.9"], "--momentum: adam has none"),
+        (["--arch", "residual", "--limit", "129"],
+         "--batch-size 128: of 129 training images a batch would have only one, and residual's"),
+        (["--arch", "residual", "--batch-size", "1", "--limit", "8"], "--batch-size 1: of 8 tr"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_flag_is_one_clear_message_and_exit_code_2(
     flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +52,14 @@ def test_a_wrong_flag_is_one_clear_message_and_exit_code_2(
     assert code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("arch", ["mixer", "lenet", "vanilla"])
+def test_a_last_batch_of_one_image_trains_where_nothing_normalises_it(
+    arch: str, tmp_path: Path
+) -> None:
+    recipe = recipes.replace(recipes.of_arch(arch), limit=9, batch_size=8, epochs=1)
+    assert train.fit(recipe, train.Run(out=str(tmp_path / "run"), report=False))[0]["epochs"] == 1
 
 
 def test_debug_shows_the_stack(tmp_path: Path) -> None:

@@ -199,3 +199,13 @@ def test_a_run_whose_data_is_gone_asks_for_it(runs, tmp_path, capsys):
 
     assert commands.run(main, ["--run", str(folder)]) == 2
     assert "gone" in capsys.readouterr().err
+
+
+def test_the_summary_is_of_the_data_that_is_named(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(["--arch", "mixer", "--data", str(data), "--summary"]) == 0
+    monkeypatch.setenv("NPMLP_DATA", str(data))
+    assert train.main(["--arch", "mixer", "--summary"]) == 0
+    first, second = capsys.readouterr().out.split("mixer: ")[1:]
+    assert first == second and first.startswith("a batch of 128 images of 1×20×24, 3 classes")
