@@ -143,15 +143,21 @@ RECIPES = MappingProxyType(
                 lr=0.001,
                 scheduler="none",
             ),
+            # At a constant 0.001 the test accuracy was still 0.882 after 17 epochs, below the goal of
+            # 0.885. On 5,000 training images held out (seed 0, mean of the last four epochs) cosine
+            # from 0.002 gave 0.893, with mirrored images 0.894, and cosine from 0.003 gave 0.897.
             Recipe(
                 name="mixer",
                 arch="mixer",
                 dropout=0.1,
                 batch_size=128,
                 optimizer="adam",
-                lr=0.001,
-                scheduler="none",
+                lr=0.003,
+                scheduler="cosine",
             ),
+            # Moves by 4 % and scales by 4 %, as first chosen, gave 0.9123 on 5,000 training images
+            # held out (mean of seeds 0 to 2 and of the last 20 epochs); 2 % and 2 % 0.9126, 3 % and
+            # 4 % 0.9149, 4 % and 8 % 0.9150, 3 % and 12 % 0.9146, and 3 % and 8 % 0.9153.
             Recipe(
                 name="residual",
                 arch="residual",
@@ -168,8 +174,8 @@ RECIPES = MappingProxyType(
                 scheduler="cosine",
                 min_lr=2e-8,
                 augment="flip_affine",
-                translate=0.04,
-                scale=0.04,
+                translate=0.03,
+                scale=0.08,
                 validation="test",
                 validation_size=5000,
             ),
