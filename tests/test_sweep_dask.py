@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from distributed import Client
-from sweeping import FLAGS, GRID, begin, numbers, read_until, small_data, table
+from sweeping import (  # noqa: F401 - two are fixtures
+    DEADLINE,
+    ENDLESS,
+    FLAGS,
+    GRID,
+    begin,
+    ended,
+    finished_sweep,
+    let_on,
+    numbers,
+    read_until,
+    run_here,
+    small_data_set,
+    table,
+    under_way,
+    wait_for,
+)
 
-from npmlp import commands, sweep
 from npmlp.sweep import cluster as sweep_cluster
 
 
@@ -23,31 +39,38 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder, self.workers = folder, []
         self.file = folder / "scheduler.json"
+        self.cells = folder / "cells"  # where the workers train
+        self.cells.mkdir()
         self.scheduler = self._start(
             "dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
             "--scheduler-file", self.file,
         )  # fmt: skip
-        while not self.file.exists() or not self.file.read_text():
-            assert self.scheduler.poll() is None
-            time.sleep(0.05)
-        self.address: str = json.loads(self.file.read_text())["address"]
+        self.address = wait_for(self._address, self.scheduler)
+
+    def _address(self) -> str | None:
+        try:
+            address: str = json.loads(self.file.read_text())["address"]
+        except (OSError, ValueError):  # not there yet, or being written
+            return None
+        return address
 
     def _start(self, module: str, *args: object) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"distributed.cli.{module}", *map(str, args)]
         with open(self.folder / "log.txt", "ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log)
+            places = {**os.environ, "TMPDIR": str(self.cells)}
+            return subprocess.Popen(command, stdout=log, stderr=log, env=places)
 
-    def add_worker(self, threads: int = 1) -> subprocess.Popen[bytes]:
+    def add_worker(self, name: str = "worker", threads: int = 1) -> subprocess.Popen[bytes]:
         worker = self._start(
-            "dask_worker", self.address, "--nthreads", threads, "--no-nanny", "--no-dashboard",
-            "--local-directory", self.folder,
+            "dask_worker", self.address, "--name", name, "--nthreads", threads, "--no-nanny",
+            "--no-dashboard", "--local-directory", self.folder,
         )  # fmt: skip
         self.workers.append(worker)
         return worker
 
     def wait_for(self, count: int) -> None:
         with Client(self.address, set_as_default=False) as client:
-            client.wait_for_workers(count, timeout=60)
+            client.wait_for_workers(count, timeout=DEADLINE)
 
     def close(self) -> None:
         for process in [*self.workers, self.scheduler]:
@@ -62,41 +85,41 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     made.close()
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_data(tmp_path_factory.mktemp("small") / "data")
-
-
 def error_of(capsys: pytest.CaptureFixture[str], *args: object) -> str:
-    assert commands.run(sweep.main, [str(arg) for arg in args]) == 2
+    assert run_here(*args) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     return error
 
 
 def test_a_worker_that_is_killed_loses_no_cell(
-    cluster: Cluster, data: Path, tmp_path: Path
+    cluster: Cluster, finished: Path, data: Path, tmp_path: Path
 ) -> None:
-    victim, _ = cluster.add_worker(), cluster.add_worker()
+    victim = cluster.add_worker("victim")
+    cluster.add_worker("other")
     cluster.wait_for(2)
-    # long enough that both workers are in the middle of a cell when one dies
-    flags = [*FLAGS, *GRID, "--epochs", 8, "--data", data]
     out = tmp_path / "dask"
-    process = begin(*flags, "--out", out, "--scheduler", cluster.address)
-    first = read_until(process, lambda line: line.startswith("2/6"))
-    victim.kill()
-    printed, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    flags = [*FLAGS, *GRID, "--data", data, "--out", out, "--scheduler", cluster.address]
+    process = begin(*flags, halt_at="vanilla:")
+    first = read_until(process, lambda line: "trainings over" in line)
     assert f"; Dask at {cluster.address}, 2 workers now; " in first[0]
-    assert "6/6" in printed and "failed" not in printed
+    victim.send_signal(signal.SIGSTOP)  # a cell that it gets cannot come to an end
+    let_on(process)
+    read_until(process, lambda line: line.startswith("5/6"))
     with Client(cluster.address, set_as_default=False) as client:
-        assert len(client.scheduler_info(n_workers=-1)["workers"]) == 1
-    assert [row["state"] for row in table(out)] == ["done"] * 6
 
-    here = tmp_path / "processes"
-    process = begin(*flags, "--out", here, "--jobs", 2)
-    process.communicate(timeout=120)
-    assert numbers(out) == numbers(here)
+        def workers() -> dict[str, str]:
+            found = client.scheduler_info(n_workers=-1)["workers"]
+            return {worker["name"]: address for address, worker in found.items()}
+
+        assert len(client.processing()[workers()["victim"]]) == 1
+        victim.kill()
+        printed, errors = ended(process)
+        assert process.returncode == 0, errors
+        assert "6/6" in printed and "failed" not in printed
+        assert list(workers()) == ["other"]
+    assert [row["state"] for row in table(out)] == ["done"] * 6
+    assert numbers(out) == numbers(finished)
 
 
 def test_a_sweep_that_stops_or_is_killed_leaves_its_workers_free(
@@ -104,21 +127,20 @@ def test_a_sweep_that_stops_or_is_killed_leaves_its_workers_free(
 ) -> None:
     cluster.add_worker()
     cluster.wait_for(1)
-    flags = [*FLAGS, "--grid", "lr=.1,.01", "--epochs", 100000, "--data", data, "--scheduler",
-             cluster.address]  # fmt: skip
-    process = begin(*flags, "--out", tmp_path / "endless")
-    read_until(process, lambda line: "trainings over" in line)
-    with Client(cluster.address, set_as_default=False) as client:
-        while not any(client.processing().values()):
-            time.sleep(0.05)
-        time.sleep(0.5)
-        process.kill()
-        process.communicate()
-        out = tmp_path / "short"
-        short = begin(*flags, "--epochs", 3, "--prune", "--out", out)
-        _, errors = short.communicate(timeout=60)  # the worker has time for it
+    flags = [*FLAGS, "--grid", "lr=.1,.01", "--data", data, "--scheduler", cluster.address]
+    endless = [*flags, "--epochs", ENDLESS, "--out", tmp_path / "endless"]
+    for ending in (signal.SIGINT, signal.SIGKILL):
+        process = begin(*endless)
+        wait_for(lambda: under_way(cluster.cells, ENDLESS), process)
+        process.send_signal(ending)
+        ended(process)
+        # the worker has time for another sweep, which it can do after that alone
+        out = tmp_path / ending.name
+        short = begin(*flags, "--prune", "--out", out)
+        _, errors = ended(short)
         assert short.returncode == 0, errors
         assert [row["state"] for row in table(out)] == ["done", "done"]
+        assert not under_way(cluster.cells, ENDLESS)
 
 
 def test_a_cluster_that_cannot_do_the_work_is_one_sentence(
@@ -128,7 +150,7 @@ def test_a_cluster_that_cannot_do_the_work_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sweep_cluster, "PATIENCE", 1.0)
+    monkeypatch.setattr(sweep_cluster, "FOR_WORKERS", 0.1)  # none will come
     flags = [*FLAGS, *GRID, "--data", data, "--out", tmp_path / "s", "--scheduler"]
     assert "has no workers; start some with `dask worker" in error_of(
         capsys, *flags, cluster.address
@@ -137,6 +159,7 @@ def test_a_cluster_that_cannot_do_the_work_is_one_sentence(
     cluster.wait_for(1)
     error = error_of(capsys, *flags, cluster.address)
     assert "has 2 threads, and npmlp needs workers of one" in error and "--nthreads 1" in error
+    monkeypatch.setattr(sweep_cluster, "PATIENCE", 0.2)  # nothing is there to answer
     for address in ("tcp://127.0.0.1:1", "127.0.0.1:1", "udp://127.0.0.1:1"):
         error = error_of(capsys, *flags, address)
         assert f"--scheduler {address}: does not answer" in error

@@ -74,6 +74,13 @@ def test_a_cell_without_a_value_says_why() -> None:
     assert (found[0, 1], found[1, 1], found[2, 0]) == ("failed", "open", "pruned")
 
 
+def test_a_pruned_cell_is_no_point_of_a_line() -> None:
+    spec = Spec(base=LENET, grid={"lr": (0.1, 0.001, 0.01)})
+    (axes,) = sweep_figure(spec, ranked(spec, {2: "pruned"})).axes
+    assert list(axes.lines[0].get_xdata()) == [0.001, 0.1]
+    assert [(t.get_text(), t.get_position()[0]) for t in axes.texts] == [("pruned", 0.01)]
+
+
 def test_a_third_field_gives_a_heatmap_for_each_of_its_values() -> None:
     grid: dict[str, tuple[Value, ...]] = {
         "batch_size": (10, 20, 50, 100), "lr": (0.01, 0.001), "normalize": ("scale", "standardize"),
@@ -121,7 +128,12 @@ def test_a_sampler_gives_points_for_every_field() -> None:
         {"clip_norm": (None, 1.0)},
         {"lr": (0.1, 0.2), "clip_norm": (None, 1.0), "epochs": (1, 2), "init": ("zeros",)},
         {"batch_size": tuple(range(1, 61)), "lr": (0.1,), "init": ("zeros", "default")},
-        {"seed": tuple(range(25)), "epochs": (1, 2), "patience": (1, 2), "dropout": (0.0,)},
+        {
+            "batch_size": tuple(range(1, 26)),
+            "epochs": (1, 2),
+            "patience": (1, 2),
+            "dropout": (0.0,),
+        },
     ],
 )
 def test_every_sweep_can_be_drawn_whatever_its_state(

@@ -15,6 +15,10 @@ from npmlp.sweep.command import parse
 from npmlp.sweep.spec import Spec
 
 LENET = ("--recipe", "lenet")
+NO_SEED = (
+    "seed cannot be swept: the best of several seeds is the luckiest; write --seeds 0,1,2, and "
+    "every cell is trained with each of them and ranked by the mean"
+)
 
 
 def spec(*args: object) -> Spec:
@@ -127,12 +131,14 @@ def test_a_sweeps_name_stands_for_all_but_the_values() -> None:
         (("--grid", "name=a,b"), "name cannot be swept: a name changes no number"),
         (("--grid", "validation=none"), "validation cannot be swept: a sweep ranks its cells on"),
         (("--grid", "lr=.1", "--validation", "test"), "--validation: a sweep always ranks on tr"),
-        (("--grid", "seed=9999999999999999"), "a study keeps whole numbers up to 2^53 alone"),
+        (("--grid", "seed=0,1,2"), f"--grid seed=0,1,2: {NO_SEED}"),
+        (("--sampler", "tpe", "--trials", "3", "--range", "seed=0..9"), f"seed=0..9: {NO_SEED}"),
+        (("--grid", "lr=.1", "--seeds", "9999999999999999"), "a study keeps whole numbers up to 2"),
         (("--grid", "optimizer=sgd,adam", "--momentum", ".5"), "the cell optimizer=adam: --moment"),
         (("--grid", "lr=" + ",".join(map(str, range(1, 10002)))), "makes 10,001 cells, and a swe"),
         (("--grid", "lr=.1", "--seeds", "0,0"), "--seeds 0,0: 0 is there twice"),
         (("--grid", "lr=.1", "--seeds", "a"), "--seeds a: got 'a', expected a whole number"),
-        (("--grid", "seed=1,2", "--seeds", "0"), "--seeds: seed is swept already"),
+        (("--grid", "lr=.1", "--seeds", ""), "--seeds : seed has no values; write such as"),
         (("--grid", "lr=.1", "--trials", "3"), "--trials: a grid does all its cells"),
         (("--range", "lr=.1..1"), "--range: a grid has values, no ranges; add --sampler tpe"),
         (("--sampler", "tpe", "--range", "lr=.1..1"), "--trials: got None, expected how many"),
@@ -170,6 +176,7 @@ def test_what_makes_no_sense_is_one_sentence_and_exit_code_2(
         ('{"grid": {"lr": [[0.1]]}}', "lr in the grid is no list of plain values"),
         ('{"grid": {"lr": [-1]}}', "got -1.0, expected a number above 0"),
         ('{"grid": {"batch_size": [1.5]}}', "got '1.5', expected a whole number"),
+        ('{"grid": {"lr": [1], "seed": [0, 1]}}', NO_SEED),
         ('{"grid": {"lr": [1]}, "epoch": 3}', "a recipe has no field 'epoch'; did you mean epochs"),
         ('{"grid": {"lr": [1]}, "epochs": "3"}', "epochs: got '3', expected a whole number"),
         ('{"grid": {"lr": [1]}, "recipe": "lennet"}', "there is no 'lennet'; did you mean lenet?"),
@@ -183,6 +190,13 @@ def test_a_grid_file_that_makes_no_sense_is_named(
     with pytest.raises(NpmlpError) as error:
         spec("--grid-file", path)
     assert str(error.value).startswith(f"--grid-file {path}: ") and message in str(error.value)
+
+
+def test_python_is_refused_a_seed_among_the_fields_too() -> None:
+    for swept in ({"grid": {"seed": (0, 1)}}, {"grid": {}, "ranges": {"seed": space.Range(0, 9)}}):
+        with pytest.raises(NpmlpError) as error:
+            Spec(base=recipes.RECIPES["vanilla"], **swept)
+        assert str(error.value) == f"Spec: {NO_SEED}"
 
 
 # ------------------------------------------------------------------------------------- sweep.json

@@ -19,7 +19,8 @@ from npmlp.errors import RunError
 from npmlp.sweep.pool import Ended, Epoch, Event, Job
 from npmlp.sweep.work import Pruned, Reporter, train
 
-PATIENCE = 5.0  # seconds to wait for the scheduler, and then for a first worker
+PATIENCE = 5.0  # seconds to wait for the scheduler
+FOR_WORKERS = 5.0  # seconds to wait for a first worker, once the scheduler has answered
 
 
 class Cluster:
@@ -76,7 +77,7 @@ class Cluster:
         return {address: worker["nthreads"] for address, worker in found.items()}
 
     def _check_workers(self, data: str | None) -> None:
-        give_up = time.monotonic() + PATIENCE
+        give_up = time.monotonic() + FOR_WORKERS
         while not (workers := self._workers()):
             if time.monotonic() > give_up:
                 raise RunError(

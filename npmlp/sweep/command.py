@@ -36,7 +36,8 @@ class SweepFlags:
     seeds: str | None = None
     """seeds such as 0,1,2: every cell is trained with each, and ranked by the mean"""
     prune: bool = False
-    """stop a training whose held-out accuracy is below the median of the others at its epoch"""
+    """stop a training whose held-out accuracy is below the median of the others at its epoch; a
+    sweep that goes on without it trains those in full"""
     jobs: int | None = None
     """processes that train at a time, of one thread each; one for each core if not given"""
     dask: str | None = None
@@ -116,8 +117,6 @@ def _check(spec: Spec, several_seeds: bool) -> None:
     both = sorted(set(spec.grid) & set(spec.ranges))
     if both:
         raise RecipeError(f"--range {both[0]}: is in the grid already; give it once")
-    if several_seeds and "seed" in spec.fields:
-        raise RecipeError("--seeds: seed is swept already; give seeds once")
     if spec.sampler == "grid":
         if spec.ranges:
             raise RecipeError(
@@ -134,19 +133,20 @@ def _check(spec: Spec, several_seeds: bool) -> None:
 
 
 def _parse_resume(argv: Sequence[str], resume: str) -> tuple[Spec, SweepFlags]:
-    """The sweep in a folder, with other storage, data or trials if that is asked for."""
+    """The sweep in a folder, with other storage or trials if that is asked for."""
     spec = SweepFolder(resume).spec()
     if spec is None:
         raise RunError(f"--resume {resume}: is not the folder of a sweep (it has no sweep.json)")
     _, flags = _parse_flags(argv, spec.base)
-    refused = ["recipe", "grid", "grid_file", "range", "sampler", "seeds", "prune", "out", "data",
-               "kernels", *(f.name for f in dataclasses.fields(Recipe))]  # fmt: skip
+    refused = ["recipe", "grid", "grid_file", "range", "sampler", "seeds", "out", "data", "kernels",
+                *(f.name for f in dataclasses.fields(Recipe))]  # fmt: skip
     given = [flag(name) for name in refused if _given(argv, name)]
     if given:
         raise RecipeError(
             f"--resume goes on with the sweep's own recipe and grid; leave out {', '.join(given)}. "
             f"To add values, repeat the sweep's command with them and --out {resume}"
         )
+    spec = dataclasses.replace(spec, prune=flags.prune)
     if flags.trials is not None:
         spec = dataclasses.replace(spec, trials=flags.trials)
     if flags.storage is not None:
@@ -225,18 +225,25 @@ def main(argv: Sequence[str]) -> int:
     if flags.storage is not None and without_password(spec) != spec.storage:
         again += ["--storage", str(without_password(spec))]
     if not outcome.finished:
+        again += ["--prune"] if flags.prune else []
         progress.say(f"stopped; what is done is kept. Go on with: {shlex.join(again)}")
         return 130
-    return _report(spec, outcome, [*again, "--retry-failed"])
+    return _report(spec, outcome, again)
 
 
 def _report(spec: Spec, outcome: Outcome, again: list[str]) -> int:
     result = outcome.result or {}
     best = result["best"]
     if result["failed"]:
+        once_more = [*again, *(["--prune"] if spec.prune else []), "--retry-failed"]
         progress.say(
             f"failed         {result['failed']} of {result['cells']}, see sweep.csv; again with: "
-            f"{shlex.join(again)}"
+            f"{shlex.join(once_more)}"
+        )
+    if result["pruned"]:
+        progress.say(
+            f"pruned         {result['pruned']} of {result['cells']}, without a rank; in full "
+            f"with: {shlex.join(again)}"
         )
     if best is not None:
         held_out, error = best["validation_accuracy"], best["standard_error"]

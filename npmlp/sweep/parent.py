@@ -15,7 +15,7 @@ from npmlp.sweep.pool import Ended, Epoch, Job, Pool
 from npmlp.sweep.results import Group
 from npmlp.sweep.space import Cell, cell, cells, show_all
 from npmlp.sweep.spec import Spec, SweepFolder
-from npmlp.sweep.study import Asked, Record, Study
+from npmlp.sweep.study import Asked, Record, State, Study
 
 # a training whose worker died so often may be the cause of it, by its need of memory for one
 MOST_ATTEMPTS = 3
@@ -35,32 +35,37 @@ class Parent:
         retry_failed: bool = False,
     ) -> None:
         self.spec, self.folder, self.study = spec, folder, study
-        self.make_pool, self.say = make_pool, say
+        self.make_pool, self.say, self.retry_failed = make_pool, say, retry_failed
         self.again = deque[Cell]()  # cells to ask for, before the sampler chooses any
         self.choices = 0  # how many trials the sampler still chooses
         self.in_flight: dict[str, Asked] = {}  # by ticket
         self.lost = deque[Asked]()  # whose worker died, to be trained once more
         self.same: dict[str, list[Asked]] = {}  # trials of a cell in flight, by its digest
-        self._plan({"missing", "failed"} if retry_failed else {"missing"})
+        self._plan()
+        self.once_pruned = [study.state_of(c) for c in self.again].count("pruned")
         self.ended = 0  # trainings, since this began
         self.began = time.monotonic()
 
-    def _plan(self, states: set[str]) -> None:
-        """What is left to do: cells in these states."""
-        spec, records = self.spec, self.study.records
+    def _plan(self) -> None:
+        """What is left to do."""
+        spec, study = self.spec, self.study
+        states: set[State] = {"failed"} if self.retry_failed else set()
+        if not spec.prune:  # what an earlier start has pruned is wanted in full now
+            states.add("pruned")
         if spec.sampler == "grid":
             wanted = cells(spec.base, spec.grid, spec.seeds)
-            if self.study.fresh:
+            if study.fresh:
                 self.choices = len(wanted)
                 return
-            none = Record({})
-            self.again.extend(c for c in wanted if records.get(c.digest, none).state in states)
+            states.add("missing")
+            self.again.extend(c for c in wanted if study.state_of(c) in states)
             return
-        self.choices = max(0, (spec.trials or 0) - self.study.settled)
-        for record in records.values() if "failed" in states else ():
-            if record.state == "failed":
+        # what is missing was a choice that the sampler makes anew
+        self.choices = max(0, (spec.trials or 0) - study.settled)
+        for record in study.records.values():
+            if record.state in states:
                 with contextlib.suppress(RecipeError):  # these values never go together
-                    self.again.append(cell(spec.base, record.values, spec.base.seed))
+                    self.again.append(cell(spec.base, record.values, spec.seeds[0]))
 
     @property
     def left(self) -> int:
@@ -72,6 +77,7 @@ class Parent:
         self._write()
         if not self.left:
             return True
+        self.folder.result.unlink(missing_ok=True)  # of an earlier end, with less in it
         with StopRequests() as stop:  # Ctrl-C loses nothing, from here on
             pool = self.make_pool()
             try:
@@ -93,6 +99,8 @@ class Parent:
         fields = " × ".join(self.spec.fields) + (" × seed" if len(self.spec.seeds) > 1 else "")
         known = self._total() - self.left
         done = f", {known} known already" if known else ""
+        if self.once_pruned:
+            done += f", {self.once_pruned} pruned before and now trained in full"
         return (
             f"{self.spec.base.name}: {self._total()} trainings over {fields}{done}; "
             f"{pool.describe()}; folder {self.folder.path}"

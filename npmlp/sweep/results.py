@@ -61,7 +61,7 @@ def rows_of(spec: Spec, records: Mapping[str, Record]) -> list[Row]:
             Row(c.values, c.recipe.seed, c.digest, records.get(c.digest, Record(c.values)))
             for c in cells(spec.base, spec.grid, spec.seeds)
         ]
-    return [Row(r.values, spec.base.seed, digest, r) for digest, r in records.items()]
+    return [Row(r.values, spec.seeds[0], digest, r) for digest, r in records.items()]
 
 
 def ranking(rows: Sequence[Row]) -> list[Group]:
@@ -81,8 +81,7 @@ def ranking(rows: Sequence[Row]) -> list[Group]:
 
 def recipe_of(spec: Spec, group: Group) -> Recipe:
     """The recipe of a group, with its first seed: what `--recipe best.json` trains."""
-    first = group.rows[0]
-    recipe = cell(spec.base, group.values, None if "seed" in group.values else first.seed).recipe
+    recipe = cell(spec.base, group.values, group.rows[0].seed).recipe
     return dataclasses.replace(recipe, name=f"{spec.base.name}-best")
 
 
@@ -105,9 +104,8 @@ def write_table(spec: Spec, folder: SweepFolder, groups: Sequence[Group]) -> Non
     results = _RESULTS
     if any(len(group.rows) > 1 for group in groups):
         results = ("mean_validation_accuracy", *results)
-    seed = [] if "seed" in spec.fields else ["seed"]
     table.writerow(
-        ["rank", *spec.fields, *seed, "state", *results, "attempts", "started", "digest", "error"]
+        ["rank", *spec.fields, "seed", "state", *results, "attempts", "started", "digest", "error"]
     )
     for rank, group in enumerate(groups, 1):
         done = group.state == "done"
@@ -118,7 +116,7 @@ def write_table(spec: Spec, folder: SweepFolder, groups: Sequence[Group]) -> Non
                 [
                     rank if done else "",
                     *("none" if row.values[f] is None else row.values[f] for f in spec.fields),
-                    *([row.seed] if seed else []),
+                    row.seed,
                     record.state,
                     *(found.get(field, "") for field in results),
                     record.attempts, record.started, row.digest, record.error.split("\n")[0],

@@ -28,6 +28,8 @@ _NOT_SWEPT = {
     "name": "a name changes no number",
     "validation": "a sweep ranks its cells on training images that it holds out",
     "validation_size": "all cells of a sweep are ranked on the same images",
+    "seed": "the best of several seeds is the luckiest; write --seeds 0,1,2, and every cell is "
+    "trained with each of them and ranked by the mean",
 }
 
 
@@ -47,7 +49,7 @@ class Range:
 class Cell:
     """One training of a sweep: the values of the grid's fields, and the whole recipe."""
 
-    values: Mapping[str, Value]  # without the seed, where cells are averaged over seeds
+    values: Mapping[str, Value]
     recipe: Recipe
     digest: str
 
@@ -87,7 +89,7 @@ def read_ranges(texts: Iterable[str]) -> dict[str, Range]:
     for text in texts:
         origin = f"--range {text}"
         field, bounds = _split(text, "--range", "lr=1e-5..1e-1:log")
-        _sweepable(field, origin)
+        check_sweepable(field, origin)
         if field in ranges:
             raise RecipeError(f"{origin}: {field} has a range already; give it once")
         bounds, _, scale = bounds.partition(":")
@@ -107,9 +109,8 @@ def read_ranges(texts: Iterable[str]) -> dict[str, Range]:
 
 def read_seeds(text: str) -> tuple[int, ...]:
     """The seeds of `--seeds 0,1,2`. Raises RecipeError."""
-    grid: Grid = {}
-    _add(grid, "seed", text.split(",") if text.strip() else [], f"--seeds {text}")
-    return tuple(int(str(seed)) for seed in grid["seed"])
+    found = _values("seed", text.split(",") if text.strip() else [], f"--seeds {text}")
+    return tuple(int(str(seed)) for seed in found)
 
 
 def _split(text: str, name: str, example: str) -> tuple[str, str]:
@@ -121,9 +122,13 @@ def _split(text: str, name: str, example: str) -> tuple[str, str]:
 
 def _add(grid: Grid, field: str, values: Sequence[Any], origin: str) -> None:
     """Put a field and its values, read from text, into the grid."""
-    _sweepable(field, origin)
+    check_sweepable(field, origin)
     if field in grid:
         raise RecipeError(f"{origin}: {field} is in the grid already; give all its values at once")
+    grid[field] = _values(field, values, origin)
+
+
+def _values(field: str, values: Sequence[Any], origin: str) -> tuple[Value, ...]:
     if not values:
         raise RecipeError(f"{origin}: {field} has no values; write such as batch_size=10,20,50")
     read = tuple(_value(field, str(value), origin) for value in values)
@@ -132,10 +137,11 @@ def _add(grid: Grid, field: str, values: Sequence[Any], origin: str) -> None:
             raise RecipeError(f"{origin}: {show(value)} is there twice")
         if KINDS[field].type is int and value is not None and abs(int(value)) > 2**53:
             raise RecipeError(f"{origin}: a study keeps whole numbers up to 2^53 alone")
-    grid[field] = read
+    return read
 
 
-def _sweepable(field: str, origin: str) -> None:
+def check_sweepable(field: str, origin: str) -> None:
+    """Raise RecipeError where no sweep can try values of this field."""
     if field in _NOT_SWEPT:
         raise RecipeError(f"{origin}: {field} cannot be swept: {_NOT_SWEPT[field]}")
 
@@ -216,15 +222,14 @@ def cells(base: Recipe, grid: Grid, seeds: tuple[int, ...]) -> list[Cell]:
     return [
         cell(base, dict(zip(grid, values, strict=True)), seed)
         for values in itertools.product(*grid.values())
-        for seed in (seeds if "seed" not in grid else [None])
+        for seed in seeds
     ]
 
 
-def cell(base: Recipe, values: Mapping[str, Value], seed: int | None = None) -> Cell:
+def cell(base: Recipe, values: Mapping[str, Value], seed: int) -> Cell:
     """The cell of these values. Raises RecipeError where they do not go together."""
-    changes = {**values, **({} if seed is None else {"seed": seed})}
     try:
-        recipe = recipes.replace(base, **changes)
+        recipe = recipes.replace(base, **values, seed=seed)
     except RecipeError as error:
         raise RecipeError(f"the cell {show_all(values)}: {error}") from None
     return Cell(values, recipe, recipes.digest(recipe))

@@ -22,7 +22,7 @@ from npmlp.errors import NpmlpError, RunError
 from npmlp.files import write_atomically
 from npmlp.recipe_fields import flag
 from npmlp.recipes import Recipe
-from npmlp.sweep.space import Grid, Range
+from npmlp.sweep.space import Grid, Range, check_sweepable
 
 FORMAT = "npmlp sweep 1"
 Sampler = Literal["grid", "tpe"]
@@ -33,7 +33,7 @@ _OURS = {"sweep.lock", "study.db"}
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What a sweep does."""
+    """What a sweep does. Raises RecipeError for a field that no sweep can try."""
 
     base: Recipe  # whose validation images are training images, whatever it says itself
     grid: Grid
@@ -47,6 +47,8 @@ class Spec:
     storage: str | None = None  # an Optuna storage URL; None is study.db in the folder
 
     def __post_init__(self) -> None:
+        for field in self.fields:
+            check_sweepable(field, "Spec")
         object.__setattr__(self, "base", dataclasses.replace(self.base, validation="train"))
 
     @property

@@ -1,8 +1,8 @@
 """The sweep's memory: an Optuna study that the parent alone reads and writes.
 
-A trial has two attributes: "cell" when its training starts (digest, values, time, attempts), then
-"result" or "error". A failed trial without an error was lost with its parent. What a cell came to
-is looked up by its recipe's digest, whichever trial it was.
+A trial has two attributes: "cell" when its training starts (digest, values, time, attempts, and
+whether it does a cell again), then "result" or "error". A failed trial without an error was lost
+with its parent. What a cell came to is looked up by its recipe's digest, whichever trial it was.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from npmlp.sweep.space import Cell, Value, cell, show_all
 from npmlp.sweep.spec import Spec, SweepFolder, without_password
 
 State = Literal["missing", "failed", "pruned", "done"]
-_STATES: tuple[State, ...] = ("missing", "failed", "pruned", "done")  # a later one counts
 
 
 @dataclass
@@ -41,6 +40,7 @@ class Asked:
 
     trial: Any
     cell: Cell
+    again: bool = False  # asked for by its values; the sampler did not choose it
     attempts: int = 0
     accuracies: list[float] = dataclasses.field(default_factory=list)  # of its epochs, held out
 
@@ -91,11 +91,10 @@ class Study:
             self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _read(self, trials: list[Any]) -> int:
-        """Fill `records`. Returns how many trials have come to something."""
+        """Fill `records`. Returns how many of the sampler's choices have come to something."""
         from optuna.trial import TrialState
 
-        settled: list[str] = []
-        failed: set[str] = set()
+        settled = 0
         for trial in trials:
             told = trial.user_attrs.get("cell")
             if told is None:  # killed before its training started
@@ -107,28 +106,32 @@ class Study:
                 else "failed" if error
                 else "missing"
             )  # fmt: skip
-            if state in ("done", "pruned"):
-                settled.append(digest)
-            elif state == "failed":
-                failed.add(digest)
+            settled += state != "missing" and not told.get("again")
             record = self.records.setdefault(digest, Record(told["values"]))
             record.attempts += told["attempts"]
             record.started = max(record.started, told["started"])
             self._note(digest, state, trial.user_attrs.get("result"), error)
-        return len(settled) + len(failed - set(settled))
+        return settled
 
     def _note(self, digest: str, state: State, result: Any, error: str) -> None:
         record = self.records[digest]
-        if _STATES.index(state) >= _STATES.index(record.state):
+        # a result is for good; else the last counts, of those that were not lost on the way
+        if state == "done" or (state != "missing" and record.state != "done"):
             record.state, record.result, record.error = state, result, error
+
+    def state_of(self, cell: Cell) -> State:
+        """What a cell has come to so far."""
+        record = self.records.get(cell.digest)
+        return "missing" if record is None else record.state
 
     # --------------------------------------------------------------------------- ask and tell
 
     def ask(self, wanted: Cell | None = None) -> Asked | None:
-        """A new trial: of the wanted cell, or of one that the sampler chooses.
+        """A new trial: of the wanted cell once more, or of one that the sampler chooses.
 
         None where the sampler chose values that do not go together; that trial has failed.
         """
+        again = wanted is not None
         with self._in_words():
             if wanted is not None:
                 values = {**wanted.values, "seed": wanted.recipe.seed}
@@ -137,20 +140,19 @@ class Study:
             trial = self.study.ask(self.distributions)
             if wanted is None:
                 values = {f: as_value(f, value) for f, value in trial.params.items()}
-                seed: Any = self.spec.seeds[0]
-                if len(self.spec.seeds) > 1:
-                    seed = values.pop("seed")
+                several = len(self.spec.seeds) > 1
+                seed: Any = values.pop("seed") if several else self.spec.seeds[0]
                 try:
-                    wanted = cell(self.spec.base, values, None if "seed" in values else seed)
+                    wanted = cell(self.spec.base, values, seed)
                 except RecipeError as error:
                     self._fail_at_once(trial, values, str(error))
                     return None
-            return Asked(trial, wanted)
+            return Asked(trial, wanted, again)
 
     def _fail_at_once(self, trial: Any, values: Mapping[str, Value], error: str) -> None:
         digest = show_all(values)  # there is no recipe to take it of
         self.records[digest] = Record(values)
-        trial.set_user_attr("cell", _told(digest, values, 0, ""))
+        trial.set_user_attr("cell", _told(digest, values))
         self._fail(trial, digest, error)
 
     def started(self, asked: Asked) -> None:
@@ -160,7 +162,7 @@ class Study:
         record = self.records.setdefault(digest, Record(values))
         record.attempts += 1
         record.started = time.strftime("%Y-%m-%dT%H:%M:%S")
-        told = _told(digest, values, asked.attempts, record.started)
+        told = _told(digest, values, asked.attempts, record.started, asked.again)
         with self._in_words():
             asked.trial.set_user_attr("cell", told)
 
@@ -180,7 +182,7 @@ class Study:
             self.records[asked.cell.digest] = Record(asked.cell.values)
         with self._in_words():
             if asked.attempts == 0:  # known from another trial
-                told = _told(asked.cell.digest, asked.cell.values, 0, "")
+                told = _told(asked.cell.digest, asked.cell.values)
                 asked.trial.set_user_attr("cell", told)
             asked.trial.set_user_attr("result", result)
             self.study.tell(asked.trial, result["validation_accuracy"])
@@ -256,8 +258,17 @@ class Study:
             raise RunError(f"{self.what}: {_line(error)}") from None
 
 
-def _told(digest: str, values: Mapping[str, Value], attempts: int, started: str) -> dict[str, Any]:
-    return {"digest": digest, "values": dict(values), "attempts": attempts, "started": started}
+def _told(
+    digest: str,
+    values: Mapping[str, Value],
+    attempts: int = 0,
+    started: str = "",
+    again: bool = False,
+) -> dict[str, Any]:
+    return {
+        "digest": digest, "values": dict(values), "attempts": attempts, "started": started,
+        "again": again,
+    }  # fmt: skip
 
 
 def _line(error: object) -> str:
