@@ -116,6 +116,24 @@ def test_a_grid_that_grew_does_the_new_cells(finished: Path, data: Path, tmp_pat
     assert {row["batch_size"] for digest, row in rows.items() if digest not in old} == {"200"}
 
 
+def test_cells_that_train_alike_are_trained_once(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    flags = [*QUICK[:-4], *QUICK[-2:], "--data", data, "--out", out, "--grid", "step_size=1,2,3"]
+    # step_size has no effect without the scheduler that is called step
+    assert run_here(*flags, "--grid", "scheduler=none", "--grid", "lr=.1", "--jobs", 1) == 2
+    assert run_here(*flags, "--grid", "scheduler=none,step", "--jobs", 2) == 0
+    for start in ("fresh", "grown"):
+        rows = table(out)
+        alike = [row for row in rows if row["scheduler"] == "none"]
+        assert len({row["digest"] for row in alike}) == 1, start
+        assert len({row["validation_accuracy"] for row in alike}) == 1
+        assert {row["attempts"] for row in rows} == {"1"}
+        if start == "fresh":
+            run_here(*flags[:-1], "step_size=1,2,3,4,5", "--grid", "scheduler=none,step",
+                     "--jobs", 2)  # fmt: skip
+    assert len(rows) == 10 and {row["state"] for row in rows} == {"done"}
+
+
 def test_tpe_goes_on_to_more_trials(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     flags = [*QUICK, "--sampler", "tpe", "--range", "lr=1e-3..1:log", "--grid", "batch_size=32,100",
@@ -165,8 +183,8 @@ def test_the_pruner_stops_what_is_behind_and_is_not_asked_again(
 ) -> None:
     rows = {row["lr"]: row for row in table(pruned)}
     behind = rows.pop("1e-08")
-    assert (behind["state"], behind["rank"], behind["epochs"]) == ("pruned", "", "2")
-    assert {(row["state"], row["epochs"]) for row in rows.values()} == {("done", "3")}
+    assert (behind["state"], behind["rank"], behind["epochs_trained"]) == ("pruned", "", "2")
+    assert {(row["state"], row["epochs_trained"]) for row in rows.values()} == {("done", "3")}
     result = json.loads((pruned / "result.json").read_text())
     assert (result["done"], result["pruned"], result["failed"]) == (4, 1, 0)
     printed = (pruned.parent / "printed.txt").read_text()
@@ -194,8 +212,10 @@ def test_what_was_pruned_is_trained_in_full_once_the_sweep_goes_on_without(
         if row["state"] == "done":
             assert rows[digest] == row
         else:
-            again = {field: rows[digest][field] for field in ("state", "epochs", "attempts")}
-            assert again == {"state": "done", "epochs": "3", "attempts": "2"}
+            again = {
+                field: rows[digest][field] for field in ("state", "epochs_trained", "attempts")
+            }
+            assert again == {"state": "done", "epochs_trained": "3", "attempts": "2"}
     assert json.loads((out / "result.json").read_text())["pruned"] == 0
     before = table(out)
     assert run_here(*flags, "--prune") == 0
@@ -248,10 +268,10 @@ def test_a_cell_whose_worker_is_killed_is_done_again_and_fails_the_third_time(
     assert f"epochs={ENDLESS}" in lines[-1]
     assert "failed: its process ended with signal 9" in lines[-1]
     assert "failed         1 of 2" in printed
-    rows = {int(row["epochs"] or 0): row for row in table(out)}
-    assert {row["state"] for row in rows.values()} == {"done", "failed"}
-    (failed,) = (row for row in rows.values() if row["state"] == "failed")
-    assert failed["attempts"] == "3"
+    rows = {int(row["epochs"]): row for row in table(out)}
+    done, failed = rows[2], rows[ENDLESS]
+    assert (done["state"], done["epochs_trained"]) == ("done", "2")
+    assert (failed["state"], failed["epochs_trained"], failed["attempts"]) == ("failed", "", "3")
     assert failed["error"] == "its process ended with signal 9 (SIGKILL) (3 times)"
 
 

@@ -38,7 +38,7 @@ def test_every_cell_equals_a_training_of_its_own(
 ) -> None:
     rows = table(finished)
     assert len(rows) == 6
-    early = [row for row in rows if row["best_epoch"] != row["epochs"]]
+    early = [row for row in rows if row["best_epoch"] != row["epochs_trained"]]
     assert early
     for row in [rows[0], early[0]]:
         recipe = recipe_of(row)

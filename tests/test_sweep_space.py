@@ -80,6 +80,7 @@ def test_flags_override_a_grid_file_and_add_to_its_grid(tmp_path: Path) -> None:
         (4, 0.0), (4, 0.1), (7, 0.0), (7, 0.1)
     ]  # fmt: skip
     assert {(c.recipe.arch, c.recipe.epochs, c.recipe.limit) for c in found} == {("mixer", 5, 100)}
+    path.write_text('{"recipe": "mixer", "grid": {"lr": [0.1]}}')
     assert cells("--grid-file", path, "--recipe", "residual")[0].recipe.arch == "residual"
 
 
@@ -108,6 +109,15 @@ def test_a_sweeps_name_stands_for_all_but_the_values() -> None:
     assert spec("--grid", "lr=.5", "--epochs", 3, "--seeds", "1,2").name == name
     assert spec("--grid", "lr=.1,.2", "--epochs", 4).name != name
     assert spec("--grid", "lr=.1", "--grid", "momentum=0", "--epochs", 3).name != name
+    tpe = ("--sampler", "tpe", "--trials", 3, "--range", "lr=.1..1")
+    assert spec(*tpe).name == spec(*tpe, "--trials", 5).name
+    assert spec(*tpe, "--seed", 1).name != spec(*tpe).name  # its old trials are of another seed
+
+
+def test_a_field_may_have_an_effect_in_some_cells_alone() -> None:
+    spec("--grid", "scheduler=none,step", "--grid", "step_size=1,2")
+    spec("--grid", "arch=vanilla,mixer", "--patch", 7)
+    spec("--sampler", "tpe", "--trials", 3, "--range", "weight_decay=0..0.1", "--decay", "weights")
 
 
 # --------------------------------------------------------------------------------- what is refused
@@ -136,6 +146,11 @@ def test_a_sweeps_name_stands_for_all_but_the_values() -> None:
         (("--grid", "lr=.1", "--seeds", "9999999999999999"), "a study keeps whole numbers up to 2"),
         (("--grid", "optimizer=sgd,adam", "--momentum", ".5"), "the cell optimizer=adam: --moment"),
         (("--grid", "lr=" + ",".join(map(str, range(1, 10002)))), "makes 10,001 cells, and a swe"),
+        (("--grid", "patch=4,7"), "--grid patch: has no effect, for vanilla cuts no patches"),
+        (("--grid", "lr=.1", "--patch", "7"), "--patch: has no effect, for vanilla cuts no patch"),
+        (("--grid", "scheduler=none,cosine", "--factor", ".5"), "--factor: has no effect, for"),
+        (("--sampler", "tpe", "--trials", "3", "--range", "step_size=1..9"),
+         "--range step_size: has no effect, for --scheduler plateau has none; step has"),
         (("--grid", "lr=.1", "--seeds", "0,0"), "--seeds 0,0: 0 is there twice"),
         (("--grid", "lr=.1", "--seeds", "a"), "--seeds a: got 'a', expected a whole number"),
         (("--grid", "lr=.1", "--seeds", ""), "--seeds : seed has no values; write such as"),

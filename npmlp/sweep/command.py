@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from npmlp import commands, config, progress, recipes
 from npmlp.errors import RecipeError, RunError
+from npmlp.recipe_effects import never_with_effect
 from npmlp.recipe_fields import flag
 from npmlp.recipes import Recipe
 from npmlp.sweep import space
@@ -76,7 +77,7 @@ def parse(argv: Sequence[str]) -> tuple[Spec, SweepFlags]:
     if file is not None:
         base = recipes.replace(base, **file.fields)
     wanted, flags = _parse_flags(argv, base)
-    given = [f.name for f in dataclasses.fields(Recipe) if _given(argv, f.name)]
+    given = [f.name for f in dataclasses.fields(Recipe) if commands.given(argv, f.name)]
     if "validation" in given:
         raise RecipeError(
             "--validation: a sweep always ranks on training images that it holds out; leave it out"
@@ -105,6 +106,7 @@ def parse(argv: Sequence[str]) -> tuple[Spec, SweepFlags]:
         if field in given:
             raise RecipeError(f"{flag(field)}: {field} is swept; leave the flag out")
     _check(spec, flags.seeds is not None)
+    _check_effects(spec, given)
     return spec, flags
 
 
@@ -132,6 +134,18 @@ def _check(spec: Spec, several_seeds: bool) -> None:
         raise RecipeError("--seeds: goes with a grid; tpe trains every cell once")
 
 
+def _check_effects(spec: Spec, given: Sequence[str]) -> None:
+    """Refuse what changes nothing in any cell, whether it is swept or set."""
+    choices = spec.grid | {field: (r.low, r.high) for field, r in spec.ranges.items()}
+    names = {field: "--grid " + field for field in spec.grid}
+    names |= {field: "--range " + field for field in spec.ranges}
+    names |= {field: flag(field) for field in given}
+    for field, name in names.items():
+        why = never_with_effect(spec.base, field, choices)
+        if why is not None:
+            raise RecipeError(f"{name}: has no effect, for {why}; leave it out")
+
+
 def _parse_resume(argv: Sequence[str], resume: str) -> tuple[Spec, SweepFlags]:
     """The sweep in a folder, with other storage or trials if that is asked for."""
     spec = SweepFolder(resume).spec()
@@ -140,7 +154,7 @@ def _parse_resume(argv: Sequence[str], resume: str) -> tuple[Spec, SweepFlags]:
     _, flags = _parse_flags(argv, spec.base)
     refused = ["recipe", "grid", "grid_file", "range", "sampler", "seeds", "out", "data", "kernels",
                 *(f.name for f in dataclasses.fields(Recipe))]  # fmt: skip
-    given = [flag(name) for name in refused if _given(argv, name)]
+    given = [flag(name) for name in refused if commands.given(argv, name)]
     if given:
         raise RecipeError(
             f"--resume goes on with the sweep's own recipe and grid; leave out {', '.join(given)}. "
@@ -171,13 +185,6 @@ def _with_dask(argv: Sequence[str]) -> list[str]:
         if name == "--scheduler" and ":" in (value if equals else "".join(found[i + 1 : i + 2])):
             found[i] = "--dask" + equals + value
     return found
-
-
-def _given(argv: Sequence[str], field: str) -> bool:
-    """Whether a flag is on the command line."""
-    names = {flag(field), flag(field).replace("--", "--no-", 1)}
-    names |= {"--" + name[2:].replace("-", "_") for name in names}
-    return any(arg.partition("=")[0] in names for arg in argv)
 
 
 def _parse_flags(argv: Sequence[str], base: Recipe) -> tuple[Recipe, SweepFlags]:

@@ -125,14 +125,14 @@ class Parent:
         asked: Asked | None
         if self.lost:
             asked = self.lost.popleft()
-        elif self.again:
-            asked = self.study.ask(self.again.popleft())
         else:
-            self.choices -= 1
-            asked = self.study.ask()
+            if self.again:
+                asked = self.study.ask(self.again.popleft())
+            else:
+                self.choices -= 1
+                asked = self.study.ask()
             if asked is None or self._known(asked):
                 return 0
-        assert asked is not None
         job = Job(
             ticket=f"{asked.number}-{asked.attempts + 1}",
             recipe=dataclasses.asdict(asked.cell.recipe),
@@ -146,7 +146,7 @@ class Parent:
         return 1
 
     def _known(self, asked: Asked) -> bool:
-        """Whether a cell that the sampler chose has its result already, or will have it."""
+        """Whether a cell has or will have its result from another that trains alike."""
         digest = asked.cell.digest
         record = self.study.records.get(digest, Record({}))
         if record.state == "done" and record.result is not None:

@@ -87,14 +87,15 @@ def recipe_of(spec: Spec, group: Group) -> Recipe:
 
 # ------------------------------------------------------------------------------------------ files
 
-_RESULTS: tuple[str, ...] = (
-    "validation_accuracy",
-    "validation_loss",
-    "best_epoch",
-    "epochs",
-    "train_loss",
-    "seconds",
-)
+# the columns of results, and what each is called in a training's result
+_RESULTS = {
+    "validation_accuracy": "validation_accuracy",
+    "validation_loss": "validation_loss",
+    "best_epoch": "best_epoch",
+    "epochs_trained": "epochs",  # the recipe's epochs may be a column of their own
+    "train_loss": "train_loss",
+    "seconds": "seconds",
+}
 
 
 def write_table(spec: Spec, folder: SweepFolder, groups: Sequence[Group]) -> None:
@@ -103,7 +104,7 @@ def write_table(spec: Spec, folder: SweepFolder, groups: Sequence[Group]) -> Non
     table = csv.writer(text, lineterminator="\n")
     results = _RESULTS
     if any(len(group.rows) > 1 for group in groups):
-        results = ("mean_validation_accuracy", *results)
+        results = {"mean_validation_accuracy": "mean_validation_accuracy"} | results
     table.writerow(
         ["rank", *spec.fields, "seed", "state", *results, "attempts", "started", "digest", "error"]
     )
@@ -118,7 +119,7 @@ def write_table(spec: Spec, folder: SweepFolder, groups: Sequence[Group]) -> Non
                     *("none" if row.values[f] is None else row.values[f] for f in spec.fields),
                     row.seed,
                     record.state,
-                    *(found.get(field, "") for field in results),
+                    *(found.get(field, "") for field in results.values()),
                     record.attempts, record.started, row.digest, record.error.split("\n")[0],
                 ]
             )  # fmt: skip

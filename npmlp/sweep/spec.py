@@ -59,7 +59,9 @@ class Spec:
     def identity(self) -> dict[str, Any]:
         """What makes two sweeps one study: all but the values that are tried."""
         recipe = dataclasses.asdict(self.base)
-        for field in ("name", "seed", *self.fields):
+        # a grid may get further seeds; all of tpe's choices are made for one
+        seeds = ("seed",) if self.sampler == "grid" else ()
+        for field in ("name", *seeds, *self.fields):
             recipe.pop(field, None)
         return {
             **recipe, "fields": sorted(self.fields), "ranges": sorted(self.ranges),
