@@ -28,6 +28,11 @@ def shown_texts(figure: Any) -> list[Text]:
     return [text for text in found if text.get_visible() and text.get_text().strip()]
 
 
+def words(figure: Any) -> list[str]:
+    """What the texts say."""
+    return [text.get_text() for text in shown_texts(figure)]
+
+
 def outline(text: Text) -> Path:
     """The box around a text in pixels, turned as the text is."""
     angle, mode = text.get_rotation(), text.get_rotation_mode()

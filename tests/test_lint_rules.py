@@ -299,10 +299,11 @@ def test_early_stopping_on_the_reported_images_is_a_choice_too() -> None:
     assert lint.choices_on_reported(Recipe(early_stopping=3)) == []
 
 
-def test_picking_the_best_of_several_runs_says_how_much_of_it_is_chance() -> None:
+def test_picking_the_best_of_several_recipes_says_how_much_of_it_is_chance() -> None:
     assert lint.best_of_several([0.9], 10_000) is None
     finding = lint.best_of_several([0.9] * 9, 10_000)
     assert finding is not None and finding.rule == "chosen-on-reported"
+    assert finding.text.startswith("picking the best of 9 recipes by test accuracy is a choice")
     said = float(re.search(r"up to ([\d.]+) points", finding.text)[1])  # type: ignore[index]
     # nine networks of accuracy 0.9, each with luck of its own, 20,000 times: the mean of the best
     best = np.random.default_rng(0).binomial(10_000, 0.9, (20_000, 9)).max(axis=1).mean() / 100

@@ -19,7 +19,8 @@ from npmlp.predictions import Predictions
 from npmlp.report.compare import compare, render_comparison
 from npmlp.report.metrics import class_metrics
 from npmlp.report.page import render_page
-from npmlp.report.page_run import Results, read_run
+from npmlp.report.page_read import read_run
+from npmlp.report.page_run import Results
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
@@ -74,7 +75,7 @@ def pages(
     begun = unfinished_copy(finished, place / "begun", epochs=0)
     (begun / "checkpoints" / "last.safetensors").unlink()
     other = trained(place / "another", seed=4)
-    runs = compare([read_run(path) for path in (finished, begun, other)])
+    runs, _ = compare([finished, begun, other])
     written = {
         "run": render_page(read_run(finished), results),
         "letters": render_page(read_run(finished), of_many_classes(results)),
@@ -359,7 +360,7 @@ def test_the_links_of_a_comparison_lead_to_the_runs_pages(
     (first / "report.html").write_text(render_page(read_run(first), results))
     out = tmp_path / "pages" / "comparison.html"
     out.parent.mkdir()
-    out.write_text(render_comparison(compare([read_run(first), read_run(second)]), out))
+    out.write_text(render_comparison(compare([first, second])[0], out))
     page = opened(out).page
     links = page.locator("#runs a")
     assert links.count() == 1 and links.inner_text() == "a #1 & 50%"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report_runs import copy_of, files_of, report, summary_of, text_of, trained, unfinished_copy
+from report_runs import copy_of, files_of, report, summary_of, text_of, trained
 
 from npmlp import checkpoint, commands
 from npmlp.__main__ import dispatch
@@ -101,9 +101,6 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(
     )
 
 
-# ---------------------------------------------------------------------------- unfinished runs
-
-
 def test_a_run_before_its_first_epoch_is_reported(
     begun: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,58 +110,6 @@ def test_a_run_before_its_first_epoch_is_reported(
     page = text_of((begun / "report.html").read_text())
     assert "none of 3 epochs is done yet" in page and "There is no checkpoint yet" in page
     assert files_of(begun).keys() == {"config.json", "run.lock", "report.html"}
-
-
-def test_a_run_killed_within_its_first_epoch_is_reported_with_its_checkpoint(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = unfinished_copy(finished, tmp_path / "run", epochs=0)
-    content = checkpoint.read(run / "checkpoints" / "last.safetensors")
-    content["position"] |= {"epoch": 0, "batch": 3, "history": []}  # type: ignore[typeddict-item]
-    checkpoint.write(run / "checkpoints" / "last.safetensors", content)
-    assert report(run, "--out", tmp_path / "page.html") == 0
-    assert "none of 3 epochs is done yet" in capsys.readouterr().out
-    page = text_of((tmp_path / "page.html").read_text())
-    assert "last.safetensors (written within epoch 1)" in page
-    assert "Its first epoch has not ended, so there is nothing to draw yet" in page
-
-
-def test_a_run_killed_in_the_middle_is_reported_as_far_as_it_is(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = unfinished_copy(finished, tmp_path / "run", epochs=2)
-    assert report(run, "--out", tmp_path / "page.html") == 0
-    assert "is unfinished: 2 of 3 epochs done" in capsys.readouterr().out
-    page = text_of((tmp_path / "page.html").read_text())
-    accuracy = json.loads((run / "metrics.jsonl").read_text().splitlines()[1])["test_accuracy"]
-    assert f"Test accuracy {accuracy:.4f} so far, after epoch 2" in page
-    assert "This run is unfinished: 2 of 3 epochs done" in page
-
-
-def test_a_run_that_is_being_trained_is_said_to_be(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = unfinished_copy(finished, tmp_path / "run", epochs=1)
-    trains = RunFolder(run)
-    trains.lock()
-    try:
-        assert report(run, "--out", tmp_path / "page.html") == 0
-    finally:
-        trains.unlock()
-    assert "is being trained right now: 1 of 3 epochs done" in capsys.readouterr().out
-    assert "is being trained right now" in text_of((tmp_path / "page.html").read_text())
-
-
-def test_a_half_written_last_line_is_left_out_and_said(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = unfinished_copy(finished, tmp_path / "run", epochs=2)
-    whole = (run / "metrics.jsonl").read_text()
-    (run / "metrics.jsonl").write_text(whole + '{"epoch": 3, "lr": 0.0')
-    assert report(run, "--out", tmp_path / "page.html") == 0
-    out = capsys.readouterr().out
-    assert "2 of 3 epochs done" in out and "metrics.jsonl is half written" in out
-    assert "metrics.jsonl is half written" in text_of((tmp_path / "page.html").read_text())
 
 
 # --------------------------------------------------------------------------------- broken runs
@@ -290,15 +235,59 @@ def test_the_page_that_compares_is_written_beside_the_first_run_and_over_no_othe
     assert "one    npmlp" in out and "other  npmlp" in out
 
 
-def test_of_several_runs_a_broken_one_is_named_and_nothing_is_written(
+BROKEN_AMONG_OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no run": (shutil.rmtree, r"is not the folder of a run \(config\.json"),
+    "no config": (removed("config.json"), r"is not the folder of a run \(config\.json"),
+    "no checkpoint": (removed(LAST), r"has no checkpoint last\.safetensors"),
+    "checkpoint cut": (cut(LAST), r".*/broken/checkpoints/last\.safetensors is not a whole file"),
+    "no data": (replaced("config.json", '"test_sha256": "', '"test_sha256": "0'),
+                r".*: these are not the test images of the run"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN_AMONG_OTHERS)
+def test_of_several_runs_a_broken_one_is_left_out_and_named(
+    what: str, run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage, message = BROKEN_AMONG_OTHERS[what]
+    broken = copy_of(other, run.parent / "broken")
+    damage(broken)
+    out = tmp_path / "page.html"
+    assert report(broken, run, other, "--out", out) == 1
+    said = capsys.readouterr()
+    assert re.fullmatch(rf"warning: left out {broken}: {message}.*\n", said.err), said.err
+    first_words = [line.split()[0] for line in said.out.splitlines()]
+    assert first_words == ["one", "other", "report"]
+    page = out.read_text()
+    (note,) = re.findall(r'<p class="notice" role="note">(.*?)</p>', page)
+    assert re.fullmatch(rf"Left out {broken}: {message}.*", note)
+    assert page.index("Left out") < page.index('id="runs"')
+    assert "2 of 3 runs compared" in text_of(page)
+
+
+def test_one_run_that_can_be_read_is_enough_for_the_page_beside_it(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(tmp_path / "nowhere" / "a", run, tmp_path / "nowhere" / "b") == 1
+    (page,) = run.parent.glob("comparison-*.html")
+    assert "1 of 3 runs compared" in page.read_text()
+    assert capsys.readouterr().err.count("warning: left out") == 2
+    assert report(run.parent, run, "--out", page, "--debug") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_where_no_run_can_be_read_nothing_is_written(
     run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = copy_of(other, run.parent / "broken")
-    cut(LAST)(broken)
+    for path in (run, broken):
+        cut(LAST)(path)
     before = files_of(tmp_path)
-    assert report(run, broken, other) == 2
+    assert report(run, broken) == 2
     said = capsys.readouterr()
-    assert "broken/checkpoints/last.safetensors" in said.err and not said.out
+    assert (
+        re.fullmatch(r"error: .*one/checkpoints/last\.safetensors.*\n", said.err) and not said.out
+    )
     assert files_of(tmp_path) == before
 
 

@@ -154,13 +154,14 @@ def chosen_on_reported(what: Sequence[str]) -> Finding | None:
 
 
 def best_of_several(accuracies: Sequence[float], count: int) -> Finding | None:
-    """Who takes the best of several runs by test accuracy has chosen on the reported images.
+    """Who takes the best of several recipes by test accuracy has chosen on the reported images.
 
-    Parameters: `accuracies` of the runs on the test images; `count`, how many images these are.
+    Parameters: `accuracies` on the test images, one of each recipe, its mean where it ran several
+    times; `count`, how many images these are.
 
-    Says how much of it can be chance alone: the best of k equally good runs is expected E_k
+    Says how much of it can be chance alone: the best of k equally good ones is expected E_k
     standard errors √(p(1 - p)/count) above their mean, where E_k ≈ Φ⁻¹((k - 0.375)/(k + 0.25)).
-    The images are the same for all runs, which makes it less.
+    The images are the same for all, which makes it less, and so do means of several seeds.
     """
     k = len(accuracies)
     if k < 2:
@@ -171,8 +172,8 @@ def best_of_several(accuracies: Sequence[float], count: int) -> Finding | None:
     gain = NormalDist().inv_cdf((k - 0.375) / (k + 0.25)) * math.sqrt(p * (1 - p) / count)
     return Finding(
         "chosen-on-reported",
-        f"picking the best of {k} runs by test accuracy is a choice on the reported images; of "
-        f"{k} equally good runs the best looks up to {100 * gain:.1f} points better by chance",
+        f"picking the best of {k} recipes by test accuracy is a choice on the reported images; of "
+        f"{k} equally good ones the best looks up to {100 * gain:.1f} points better by chance",
     )
 
 

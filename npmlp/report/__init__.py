@@ -27,10 +27,9 @@ def write_report(folder: RunFolder, data: str | None = None) -> list[Path]:
     Returns: the files, the page last. Raises: NpmlpError where the run or the data is damaged or
     missing, or the folder cannot be written; where it is damaged, nothing has been written.
     """
-    from npmlp.report.page_run import read_run
+    from npmlp.report.page_read import read_results
 
-    run = read_run(folder.path)
-    files = report_files(run, run.results(data))
+    files = report_files(*read_results(folder.path, data))
     return write_files({folder.path / name: content for name, content in files.items()})
 
 
@@ -46,8 +45,8 @@ def report_files(run: RunFacts, results: Results | None) -> dict[str, bytes | st
     title = run.label()
     files: dict[str, bytes | str] = {}
     if run.reported is not None:
-        chosen = run.chosen_epoch or run.reported["epoch"]
-        files["curves.png"] = png(curves_figure(run.history, title, chosen=chosen))
+        curves = curves_figure(run.history, title, chosen=run.reported_epoch)
+        files["curves.png"] = png(curves)
     if results is not None:
         files["confusion.png"] = png(confusion_figure(results.predictions, title))
         files["samples.png"] = png(samples_figure(results.predictions, title))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from npmlp import lint
+from npmlp.errors import NpmlpError
+from npmlp.files import home_as_tilde
 from npmlp.report.compare_groups import (
     Compared,
     Group,
@@ -18,37 +21,60 @@ from npmlp.report.compare_groups import (
     groups_of,
     names_of,
     spread,
+    without_seed,
 )  # fmt: skip
 from npmlp.report.page import finding_parts, render
 from npmlp.report.page_charts import Chart, Line, draw_chart, number, percent
 from npmlp.report.page_facts import parameters_of, seconds, value_text
+from npmlp.report.page_read import read_results
 from npmlp.report.page_run import RunFacts, base_of, differences
 
 DASHES = ("", "7 4", "2 4")  # where there are more recipes than colours
 COLOURS = 8
 
 
-def compare(runs: Sequence[RunFacts], data: str | None = None) -> list[Compared]:
-    """Predict with each run's network, one after the other.
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that cannot be compared, because its folder or its data cannot be read."""
 
-    Raises: NpmlpError where a run's checkpoint or the data cannot be read.
+    path: Path
+    error: NpmlpError | OSError
+
+    @property
+    def why(self) -> str:
+        """The error on one line, without the run's path where it begins with that."""
+        error = self.error
+        if isinstance(error, OSError):
+            return f"{error.filename or 'a file'}: {error.strerror or error}"
+        return " ".join(str(error).split()).removeprefix(f"{self.path}: ")
+
+
+def compare(paths: Sequence[Path], data: str | None = None) -> tuple[list[Compared], list[LeftOut]]:
+    """Read each run's folder and predict with its network, one after the other.
+
+    Returns: the runs, and those that were left out because they cannot be read.
     """
-    compared = []
-    for run in runs:
-        results = run.results(data)
-        network = run.untrained_network() if results is None else results.network
+    compared, left_out = [], []
+    for path in paths:
+        try:
+            run, results = read_results(path, data)
+            network = run.untrained_network() if results is None else results.network
+        except (NpmlpError, OSError) as error:
+            left_out.append(LeftOut(path, error))
+            continue
         metrics = None if results is None else results.metrics
         compared.append(Compared(run, metrics, parameters_of(network)))
-    return compared
+    return compared, left_out
 
 
-def render_comparison(runs: Sequence[Compared], out: Path) -> str:
+def render_comparison(runs: Sequence[Compared], out: Path, left_out: Sequence[LeftOut] = ()) -> str:
     """The page as one HTML document. `out` is where it will be, for the links to the runs' own."""
     groups = groups_of(runs)
+    of_all = f" of {len(runs) + len(left_out)}" if left_out else ""
     return render(
         "compare.html",
-        title=f"{len(runs)} runs compared",
-        notes=notes_on(runs),
+        title=f"{len(runs)}{of_all} runs compared",
+        notes=[*_left_out_notes(left_out), *notes_on(runs)],
         findings_found=[finding_parts(finding) for finding in _choice(runs)],
         table=_table(runs, groups, out),
         means=_means(groups),
@@ -82,9 +108,17 @@ def notes_on(runs: Sequence[Compared]) -> list[str]:
         )
     for run, name in zip(facts, names, strict=True):
         if run.state != "finished":
-            notes.append(f"{name} {run.progress()}; its figures are those of its newest epoch.")
+            notes.append(f"{name} {run.progress()}. {run.reported_when()}".strip())
         notes += [f"{name}: {note}" for note in run.notes]
     return notes
+
+
+def _left_out_notes(left_out: Sequence[LeftOut]) -> list[str]:
+    paths = [(str(one.path), home_as_tilde(one.path)) for one in left_out]
+    return [
+        f"Left out {short}: {one.why.replace(path, short)}"
+        for one, (path, short) in zip(left_out, paths, strict=True)
+    ]
 
 
 def _tested_on(run: RunFacts) -> tuple[Any, ...]:
@@ -93,18 +127,23 @@ def _tested_on(run: RunFacts) -> tuple[Any, ...]:
 
 
 def _choice(runs: Sequence[Compared]) -> list[lint.Finding]:
-    """The linter's word on taking the best of several runs, for each data set."""
-    found = []
-    finished = [run.facts.summary | {"data": run.facts.data.name} for run in runs
-                if run.facts.summary is not None]  # fmt: skip
-    for data in dict.fromkeys(summary["data"] for summary in finished):
-        those = [summary for summary in finished if summary["data"] == data]
-        found.append(
-            lint.best_of_several(
-                [summary["test_accuracy"] for summary in those],
-                min(summary["test_count"] for summary in those),
-            )
+    """The linter's word on taking the best of several recipes, for each data set.
+
+    Seeds and engines of a recipe are repetitions, of which nobody chooses: they count as one, with
+    their mean accuracy.
+    """
+    by_data: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for facts in (run.facts for run in runs):
+        if facts.summary is not None:
+            of_recipe = by_data.setdefault(facts.data.name, {})
+            of_recipe.setdefault(without_seed(facts.recipe), []).append(facts.summary)
+    found = [
+        lint.best_of_several(
+            [statistics.fmean(s["test_accuracy"] for s in those) for those in of_recipe.values()],
+            min(s["test_count"] for those in of_recipe.values() for s in those),
         )
+        for of_recipe in by_data.values()
+    ]
     return [finding for finding in found if finding is not None]
 
 

@@ -52,13 +52,18 @@ def groups_of(runs: Sequence[Compared]) -> list[Group]:
     for run in runs:
         facts = run.facts
         alone = None if facts.state == "finished" else facts.folder.path
-        recipe = recipes.digest(dataclasses.replace(facts.recipe, seed=0))
+        recipe = without_seed(facts.recipe)
         found.setdefault((facts.engine, recipe, facts.data.test_sha256, alone), []).append(run)
     labels = [_group_label(members[0].facts, runs) for members in found.values()]
     return [
         Group(label if labels.count(label) == 1 else f"{label} ({members[0].facts.name})", members)
         for label, members in zip(labels, found.values(), strict=True)
     ]
+
+
+def without_seed(recipe: recipes.Recipe) -> str:
+    """What a recipe has in common with its other seeds, and with itself under another name."""
+    return recipes.digest(dataclasses.replace(recipe, seed=0))
 
 
 def _group_label(facts: RunFacts, runs: Sequence[Compared]) -> str:

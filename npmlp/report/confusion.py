@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from npmlp.report.style import (
     ink,
     new_figure,
     shortened,
-    write_png,
 )
 
 if TYPE_CHECKING:
@@ -37,11 +35,6 @@ def confusion_counts(predictions: Predictions) -> np.ndarray[Any, np.dtype[np.in
 def row_percentages(counts: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Each count as a percentage of its row's images; 0 in the row of a class without images."""
     return 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-
-
-def draw_confusion(predictions: Predictions, path: Path, title: str) -> None:
-    """Draw the confusion matrix into a PNG file."""
-    write_png(confusion_figure(predictions, title), path)
 
 
 @house_style()

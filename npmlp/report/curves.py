@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from npmlp.report.style import (
@@ -16,7 +15,6 @@ from npmlp.report.style import (
     headline,
     house_style,
     new_figure,
-    write_png,
 )
 
 Row = Mapping[str, Any]
@@ -29,13 +27,6 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "test": {"color": ORANGE, "marker": "^", "linestyle": "-."},
 }
 _FIELDS = {"training": "train", "validation": "val", "test": "test"}
-
-
-def draw_curves(
-    history: Sequence[Row], path: Path, title: str, *, chosen: int | None = None
-) -> None:
-    """Draw the rows of metrics.jsonl into a PNG file; the parameters are curves_figure's."""
-    write_png(curves_figure(history, title, chosen=chosen), path)
 
 
 @house_style()

@@ -174,11 +174,14 @@ def run_charts(run: RunFacts) -> list[Chart]:
             "Learning rate",
             [Line("learning rate", rates, RATE)],
             scale="log" if changes_by_factors(rates) else "from zero",
+            chosen=run.chosen_epoch,
         ),
     ]
     if any(row.get("dead_relus") for row in run.history):
         dead = Line("share of all ReLU units", column("dead_relus", 100), TRAINING)
-        charts.append(draw_chart("Dead ReLU units in %", [dead], text=percent))
+        charts.append(
+            draw_chart("Dead ReLU units in %", [dead], text=percent, chosen=run.chosen_epoch)
+        )
     return [chart for chart in charts if chart is not None]
 
 
@@ -282,10 +285,8 @@ def _short_percent(share: float) -> str:
 
 
 def _when(run: RunFacts, p: Predictions) -> str:
-    if p.epoch == 0:
-        return "written within epoch 1"
-    within = run.summary is None and run.which == "last"
-    return f"written after epoch {p.epoch}" + (", maybe within the next" if within else "")
+    within = p.epoch == 0 or (run.moment is not None and run.moment.batch > 0)
+    return f"written within epoch {p.epoch + 1}" if within else f"written after epoch {p.epoch}"
 
 
 def _wrong_kept(p: Predictions, sheet: Sheet) -> str:

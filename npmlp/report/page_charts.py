@@ -42,7 +42,7 @@ class Chart:
     y_ticks: list[tuple[float, str]]
     data: dict[str, Any]  # what page.js reads
     summary: str  # in words, for those who do not see it
-    readout: str  # the values at the last epoch
+    readout: str  # the values at the chosen epoch, or else at the last
     chosen_x: float | None  # where the chosen epoch is marked
     width: int = WIDTH
     height: int = HEIGHT
@@ -72,7 +72,8 @@ def draw_chart(
     """Lay a chart out. Returns None where there is nothing to draw.
 
     Parameters: `lines`, each with a value or None for every epoch from 1; `text`, how a value is
-    written in the read-out; `chosen`, the epoch to mark.
+    written in the read-out; `chosen`, the epoch to mark, and to read out
+    while nobody points at another.
     """
     lines = [line for line in lines if any(_drawn(v, scale) for v in line.values)]
     if not lines:
@@ -112,7 +113,7 @@ def draw_chart(
             ],
         },
         summary=_in_words(title, lines, text),
-        readout=_at_the_end(lines, count, text),
+        readout=_at_rest(lines, count, text, chosen),
         chosen_x=None if chosen is None else round(x_of(chosen), 1),
     )
 
@@ -181,8 +182,13 @@ def _epoch_ticks(count: int) -> list[int]:
     return [1, *[t for t in inner if t - 1 > 0.06 * count]]
 
 
-def _at_the_end(lines: Sequence[Line], count: int, text: Callable[[float], str]) -> str:
-    """Each line's last value; they may end at different epochs."""
+def _at_rest(
+    lines: Sequence[Line], count: int, text: Callable[[float], str], chosen: int | None
+) -> str:
+    """Each line's value at the chosen epoch, or else its last; they may end at different epochs."""
+    if chosen is not None:
+        there = [(line.label, line.values[chosen - 1]) for line in lines]
+        return f"epoch {chosen}: {' · '.join(f'{n} {text(v)}' for n, v in there if v is not None)}"
     known = [[v for v in line.values if v is not None] for line in lines]
     words = [f"{line.label} {text(v[-1])}" for line, v in zip(lines, known, strict=True)]
     together = {len(line.values) for line in lines} == {count}

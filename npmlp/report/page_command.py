@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +18,16 @@ from npmlp.errors import NpmlpError
 from npmlp.progress import say
 from npmlp.report import report_files, write_files
 from npmlp.report.page import render_page
-from npmlp.report.page_run import read_run
+from npmlp.report.page_read import read_results
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """Report on a run: pictures, figures and a page. Several runs are compared on one page."""
+    """Report on a run: pictures, figures and a page. Several runs are compared on one page.
+
+    Of several runs, one that cannot be read is left out: the page and a warning say so, and the
+    exit status is 1. Where none can be read, or the only one, nothing is written, and it is 2.
+    """
 
     runs: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN ...")]]
     """the runs' folders"""
@@ -29,7 +35,7 @@ class Flags:
     """a folder with the images; by default each run's are looked for where it found them"""
     out: str | None = None
     """where the page goes, PAGE.html; by default it is report.html in the run's folder, beside the
-    pictures, and comparison-TIME.html beside the first of several runs"""
+    pictures, and comparison-TIME.html beside the first of several runs that can be read"""
     debug: bool = False
     """show the whole stack when something goes wrong"""
 
@@ -41,7 +47,9 @@ def command(argv: Sequence[str]) -> int:
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise NpmlpError(f"--out {out}: expected the name of a page, such as {out}.html")
     paths = _folders(flags.runs)
-    return _compare(paths, flags.data, out) if len(paths) > 1 else _one(paths[0], flags.data, out)
+    if len(paths) == 1:
+        return _one(paths[0], flags.data, out)
+    return _compare(paths, flags.data, out, debug=flags.debug)
 
 
 def _folders(names: Sequence[str]) -> list[Path]:
@@ -62,8 +70,7 @@ def _folders(names: Sequence[str]) -> list[Path]:
 
 
 def _one(path: Path, data: str | None, out: Path | None) -> int:
-    run = read_run(path)
-    results = run.results(data)
+    run, results = read_results(path, data)
     if out is not None:
         written = write_files({out: render_page(run, results)})
     else:
@@ -83,14 +90,16 @@ def _one(path: Path, data: str | None, out: Path | None) -> int:
     return 0
 
 
-def _compare(paths: Sequence[Path], data: str | None, out: Path | None) -> int:
+def _compare(paths: Sequence[Path], data: str | None, out: Path | None, *, debug: bool) -> int:
+    """Compare the runs that can be read. Returns 1 where one was left out, else 0."""
     from npmlp.report.compare import compare, plus_minus, render_comparison
     from npmlp.report.compare_groups import groups_of, names_of
 
-    runs = compare([read_run(path) for path in paths], data)
-    out = out or _new_page(paths[0])
-    page = render_comparison(runs, out)
-    write_files({out: page})
+    runs, left_out = compare(paths, data)
+    if not runs:
+        raise left_out[0].error
+    out = out or _new_page(runs[0].facts.folder.path)
+    write_files({out: render_comparison(runs, out, left_out)})
     facts = [run.facts for run in runs]
     names = names_of(facts)
     width = max(map(len, names))
@@ -106,7 +115,11 @@ def _compare(paths: Sequence[Path], data: str | None, out: Path | None) -> int:
             mean = plus_minus(group.mean("test_accuracy"), 1, "{:.4f}")
             say(f"mean           {group.label}: test accuracy {mean} over {len(group.runs)} seeds")
     say(f"report         {out}")
-    return 0
+    for one in left_out:
+        if debug:
+            traceback.print_exception(one.error)
+        print(f"warning: left out {one.path}: {one.why}", file=sys.stderr)
+    return 1 if left_out else 0
 
 
 def _new_page(first: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from npmlp.report.style import (
     new_figure,
     shortened,
     width_of,
-    write_png,
 )
 
 if TYPE_CHECKING:
@@ -29,16 +27,6 @@ Positions = np.ndarray[Any, np.dtype[np.int64]]
 # in points; 84 are 140 pixels of the file, 5 for each of an image of 28
 COLUMNS, IMAGE, CELL_WIDTH, TEXT_HEIGHT, MARGIN, HEADER = 8, 84, 116, 50, 14, 52
 SIZE = 8.5  # of the text
-
-
-def draw_samples(predictions: Predictions, path: Path, title: str) -> None:
-    """Draw the sheet of samples into a PNG file."""
-    write_png(samples_figure(predictions, title), path)
-
-
-def draw_mistakes(predictions: Predictions, path: Path, title: str) -> None:
-    """Draw the sheet of the most confident mistakes into a PNG file."""
-    write_png(mistakes_figure(predictions, title), path)
 
 
 def sample_positions(predictions: Predictions) -> Positions:

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from npmlp import nn
-from npmlp.report.style import DPI, POINT, headline, house_style, new_figure, write_png
+from npmlp.report.style import DPI, POINT, headline, house_style, new_figure
 
 MOST = 256
 """units in a picture; of a larger layer the first ones are shown"""
 
 Filters = np.ndarray[Any, np.dtype[Any]]
-
-
-def draw_weights(
-    module: nn.Module, path: Path, title: str, *, shape: tuple[int, int, int] = (1, 28, 28)
-) -> None:
-    """Draw the first layer's weights into a PNG file; the parameters are weights_figure's."""
-    write_png(weights_figure(module, title, shape=shape), path)
 
 
 def first_layer(module: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
@@ -32,7 +24,7 @@ def first_layer(module: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     for name, layer in module.named_modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             return name, layer
-    raise ValueError("draw_weights: the module has no Linear and no Conv2d layer to draw")
+    raise ValueError("weights_figure: the module has no Linear and no Conv2d layer to draw")
 
 
 def filters_of(layer: nn.Linear | nn.Conv2d, shape: tuple[int, int, int]) -> Filters:
