@@ -87,6 +87,17 @@ class Measured:
             for seed in sorted(ours.keys() & theirs.keys())
         ]
 
+    def epochs_alike(self) -> tuple[int, int, float]:
+        """Epochs after which both engines have the same test accuracy, of how many; most apart."""
+        ours, theirs = self.trainings["npmlp"], self.trainings["torch"]
+        field = "test_accuracy_by_epoch"
+        apart = [
+            abs(a - b)
+            for seed in sorted(ours.keys() & theirs.keys())
+            for a, b in zip(ours[seed][field], theirs[seed][field], strict=True)
+        ]
+        return apart.count(0.0), len(apart), max(apart, default=0.0)
+
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the mean difference (Student's t, paired); None below 2 pairs."""
         from scipy import stats
@@ -94,7 +105,7 @@ class Measured:
         d = self.differences()
         if len(d) < 2:
             return None
-        if not any(d):  # vanilla-zeros: the same on every seed, which has no spread to speak of
+        if not any(d):  # the same on every seed, which has no spread to speak of
             return 0.0, 0.0
         found = stats.ttest_1samp(d, 0.0).confidence_interval(0.95)
         return float(found.low), float(found.high)

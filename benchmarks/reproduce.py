@@ -47,7 +47,7 @@ class Flags:
     """which of the two train"""
     seeds: int = 3
     """how many seeds at least: 0, 1, …"""
-    most_seeds: int = 10
+    most_seeds: int = 40
     """how many at most, where the interval of the difference needs more to be narrow enough"""
     jobs: int = 2
     """trainings at a time, of one thread each; their numbers do not depend on it"""

@@ -101,6 +101,11 @@ class Tables:
         """Whether it reached it, with PyTorch beside it."""
         return "no" if self.measured[name].shortfalls() else "yes"
 
+    def alike(self, name: str) -> str:
+        """How alike the two engines are, epoch by epoch, in words."""
+        same, count, apart = self.measured[name].epochs_alike()
+        return f"after {same} of {count} epochs, and {100 * apart:.2f} points apart at most"
+
     def lr_drops(self, name: str, seed: int = 0) -> str:
         """After which epochs the plateau scheduler lowered the rate."""
         rates = self.measured[name].trainings["npmlp"].get(seed, {}).get("lr_by_epoch", [])
@@ -108,7 +113,8 @@ class Tables:
         return ", ".join(drops) or "none"
 
 
-def main() -> None:
+def render() -> str:
+    """The page's text."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         undefined=jinja2.StrictUndefined,
@@ -116,10 +122,12 @@ def main() -> None:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    text = environment.get_template("results.md.j2").render(
-        t=Tables(), goals=list(GOALS), margin=100 * MARGIN, variants=VARIANTS
-    )
-    PAGE.write_text(text)
+    template = environment.get_template("results.md.j2")
+    return template.render(t=Tables(), goals=list(GOALS), margin=100 * MARGIN, variants=VARIANTS)
+
+
+def main() -> None:
+    PAGE.write_text(render())
     print(f"wrote {PAGE}")
 
 
