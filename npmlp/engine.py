@@ -93,6 +93,12 @@ class NpmlpEngine:
         return batches
 
     def step(self, batch: Any) -> Score:
+        score = self.gradients(batch)
+        self.update()
+        return score
+
+    def gradients(self, batch: Any) -> Score:
+        """The first half of a step: the gradients of a batch's loss, in the parameters' `grad`."""
         x, y = batch
         self.optimizer.zero_grad()
         logits = self.model(x)
@@ -101,10 +107,13 @@ class NpmlpEngine:
         if not math.isfinite(value):
             raise self._first_not_finite(x, value)
         loss.backward()
+        return Score(value, _count_correct(logits, y), len(y))
+
+    def update(self) -> None:
+        """The second half: clip the gradients and move the weights."""
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
-        return Score(value, _count_correct(logits, y), len(y))
 
     def end_epoch(self, train_loss: float) -> None:
         if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
