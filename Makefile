@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint check bench-step bench-memory bench-matmul bench-epochs reproduce accuracy notebook clean
+.PHONY: help train test lint check bench-step bench-memory bench-matmul bench-epochs bench-random reproduce accuracy parity notebook clean
 
 help:
 	@echo "make train         install into .venv, fetch the data, train vanilla, show the test accuracy"
@@ -19,8 +19,10 @@ help:
 	@echo "make bench-memory  measure the peak memory of an epoch beside PyTorch's"
 	@echo "make bench-matmul  time the matrix product's versions, from three loops to blocks"
 	@echo "make bench-epochs  time an epoch of every recipe beside PyTorch's, and all of residual"
+	@echo "make bench-random  time random draws beside PyTorch's"
 	@echo "make reproduce     measure every recipe over seeds beside PyTorch, and write docs/results.md"
 	@echo "make accuracy      train it all afresh and fail where a recipe is short of its goal"
+	@echo "make parity        hold every recipe beside PyTorch, to the bit and step by step"
 	@echo "make notebook      execute examples/fashion_mnist.ipynb afresh, 120 epochs, some minutes"
 	@echo "make clean         remove .venv"
 	@echo ""
@@ -53,6 +55,9 @@ bench-epochs: $(VENV)/.installed-test
 bench-matmul: $(VENV)/.installed-test
 	$(PY) benchmarks/bench_matmul.py
 
+bench-random: $(VENV)/.installed-test
+	$(PY) benchmarks/bench_random.py
+
 # Both take hours, can be stopped, and go on where they were.
 reproduce: $(VENV)/.installed-test
 	$(PY) benchmarks/reproduce.py
@@ -62,6 +67,10 @@ reproduce: $(VENV)/.installed-test
 FRESH = runs/accuracy-$(shell git rev-parse --short HEAD)-$(shell git diff HEAD | git hash-object --stdin | cut -c1-8)
 accuracy: $(VENV)/.installed-test
 	$(PY) benchmarks/reproduce.py --results $(FRESH)/results --runs $(FRESH) --check
+
+parity: $(VENV)/.installed-test
+	$(PY) benchmarks/parity.py
+	$(PY) benchmarks/parity_page.py
 
 notebook: $(VENV)/.installed
 	$(PIP) --editable ".[notebook]"

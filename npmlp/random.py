@@ -9,6 +9,7 @@ low bits, 24 for float32 and 53 for float64, which is what the mantissa holds.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -133,15 +134,15 @@ class Generator(MersenneTwister):
                 f"both and their difference within {dtype}"
             )
         shape, n = _shape_and_count("uniform", shape)
+        start, end = dtype.type(low), dtype.type(high)
         x: Array
-        if self._compiled(n):
+        if self._compiled(n) and _fuses(dtype):
             loop = "uniform_32" if dtype == np.float32 else "uniform_64"
-            x = self._filled(loop, np.empty(n, dtype))
-        elif dtype == np.float32:
+            return self._filled(loop, np.empty(n, dtype), end - start, start, end).reshape(shape)
+        if dtype == np.float32:
             x = (self._draw(n) & _LOW_24_BITS).astype(np.float32) * np.float32(2.0**-24)
         else:
             x = (self.raw_uint64(n) & _LOW_53_BITS).astype(np.float64) * 2.0**-53
-        start, end = dtype.type(low), dtype.type(high)
         if (start, end) != (0, 1):
             fma = fma32 if dtype == np.float32 else fma64
             x = fma(x, end - start, start)
@@ -238,6 +239,18 @@ class Generator(MersenneTwister):
         if p in (0, 1):
             return np.full(_shape_and_count("dropout", shape)[0], p == 0)
         return self.bernoulli(shape, 1 - p)
+
+
+@functools.cache
+def _fuses(dtype: np.dtype[Any]) -> bool:
+    """Whether the compiled a·b + c rounds once here, as on every x86-64 since 2013 with AVX2."""
+    from npmlp.kernels.random import multiply_add
+
+    # (1 + 2ᵏ)² - 1 = 2ᵏ⁺¹ + 2²ᵏ, whose last term the rounded product has lost
+    a = dtype.type(1) + dtype.type(2.0) ** (-20 if dtype == np.float32 else -40)
+    x = np.full(8, a, dtype)
+    multiply_add(x, a, -dtype.type(1), dtype.type(9))
+    return bool((x == fma64(np.float64(a), np.float64(a), -1.0).astype(dtype)).all())
 
 
 def _float_dtype(operation: str, dtype: DTypeLike) -> np.dtype[Any]:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from npmlp.recipes import RECIPES, Recipe
 from npmlp.vision.images import load_image_data
 from reference_torch import batches
 from reference_torch.batches import Augmentation, Images
-from reference_torch.torchvision_cpu import import_torchvision
+from reference_torch.one_by_one import OneByOne
 
 MEAN, DEVIATION = 0.2860, 0.3530
 
@@ -31,30 +31,8 @@ def arrays() -> tuple[np.ndarray, np.ndarray]:
     return data.train_images[:600].copy(), data.train_labels[:600].astype(np.int64)
 
 
-class OneByOne(Dataset[tuple[torch.Tensor, int]]):
-    """What a PyTorch script has: each image through torchvision's transforms."""
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray, recipe: Recipe) -> None:
-        transforms = import_torchvision().transforms
-        steps: list[Any] = []
-        if recipe.augment != "none":
-            steps.append(transforms.RandomHorizontalFlip())
-        if recipe.augment == "flip_affine":
-            t, s = recipe.translate, recipe.scale
-            steps.append(transforms.RandomAffine(0, translate=(t, t), scale=(1 - s, 1 + s)))
-        steps.append(transforms.ToTensor())
-        if recipe.normalize == "standardize":
-            steps.append(transforms.Normalize((MEAN,), (DEVIATION,)))
-        self.images, self.labels = images, labels
-        self.transform = transforms.Compose(steps)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        from PIL import Image
-
-        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+def one_by_one(images: np.ndarray, labels: np.ndarray, recipe: Recipe) -> OneByOne:
+    return OneByOne(images, labels, recipe, MEAN, DEVIATION)
 
 
 def whole_batches(images: np.ndarray, labels: np.ndarray, recipe: Recipe) -> Images:
@@ -92,7 +70,7 @@ def distinct_preparations() -> list[Recipe]:
 def test_every_recipe_gets_the_batches_of_torchvision(
     recipe: Recipe, seed: int, arrays: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    assert_same_epochs(OneByOne(*arrays, recipe), whole_batches(*arrays, recipe), seed, 1)
+    assert_same_epochs(one_by_one(*arrays, recipe), whole_batches(*arrays, recipe), seed, 1)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +89,7 @@ def test_other_augmentations_are_those_of_torchvision(
     recipe: Recipe, arrays: tuple[np.ndarray, np.ndarray]
 ) -> None:
     torch.set_default_dtype(getattr(torch, recipe.dtype))
-    assert_same_epochs(OneByOne(*arrays, recipe), whole_batches(*arrays, recipe), 5)
+    assert_same_epochs(one_by_one(*arrays, recipe), whole_batches(*arrays, recipe), 5)
 
 
 def test_images_need_not_be_square() -> None:
@@ -120,7 +98,7 @@ def test_images_need_not_be_square() -> None:
     images = rng.integers(0, 256, (120, 17, 3000), dtype=np.uint8)
     labels = rng.integers(0, 3, 120)
     recipe = Recipe(augment="flip_affine", translate=0.2, scale=0.3)
-    slow, fast = OneByOne(images, labels, recipe), whole_batches(images, labels, recipe)
+    slow, fast = one_by_one(images, labels, recipe), whole_batches(images, labels, recipe)
     assert_same_epochs(slow, fast, 1, size=50)
 
 
@@ -129,12 +107,12 @@ def test_a_subset_of_a_subset_keeps_its_images(arrays: tuple[np.ndarray, np.ndar
     chosen = np.random.default_rng(1).permutation(len(arrays[0]))[:400].tolist()
     slow, fast = (
         Subset(Subset(whole, chosen), range(1, 301))
-        for whole in (OneByOne(*arrays, recipe), whole_batches(*arrays, recipe))
+        for whole in (one_by_one(*arrays, recipe), whole_batches(*arrays, recipe))
     )
     assert_same_epochs(slow, fast, 2)
 
 
 def test_one_image_is_a_batch_of_one(arrays: tuple[np.ndarray, np.ndarray]) -> None:
     recipe = Recipe()
-    slow, fast = OneByOne(*arrays, recipe), whole_batches(*arrays, recipe)
+    slow, fast = one_by_one(*arrays, recipe), whole_batches(*arrays, recipe)
     assert torch.equal(slow[7][0], fast[7][0]) and slow[7][1] == fast[7][1]

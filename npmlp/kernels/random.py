@@ -83,25 +83,41 @@ def _low_53_bits(pairs: Words, i: int) -> Any:
 
 
 @njit(cache=True)
-def uniform_32(state: Words, out: NDArray[np.float32]) -> None:
-    """(u32 mod 2²⁴) · 2⁻²⁴"""
+def uniform_32(
+    state: Words, out: NDArray[np.float32], span: np.float32, low: np.float32, high: np.float32
+) -> None:
+    """(u32 mod 2²⁴) · 2⁻²⁴ · span + low"""
     draws = np.empty(_PIECE, np.uint32)
     for start in range(0, out.size, _PIECE):
         to = out[start : start + _PIECE]
         draw(state, draws[: to.size])
         for i in range(to.size):
             to[i] = np.float32(draws[i] & np.uint32(2**24 - 1)) * np.float32(2.0**-24)
+        multiply_add(to, span, low, high)
 
 
 @njit(cache=True)
-def uniform_64(state: Words, out: NDArray[np.float64]) -> None:
-    """(u64 mod 2⁵³) · 2⁻⁵³"""
+def uniform_64(
+    state: Words, out: NDArray[np.float64], span: np.float64, low: np.float64, high: np.float64
+) -> None:
+    """(u64 mod 2⁵³) · 2⁻⁵³ · span + low"""
     pairs = np.empty(2 * _PIECE, np.uint32)
     for start in range(0, out.size, _PIECE):
         to = out[start : start + _PIECE]
         draw(state, pairs[: 2 * to.size])
         for i in range(to.size):
             to[i] = np.float64(_low_53_bits(pairs, i)) * 2.0**-53
+        multiply_add(to, span, low, high)
+
+
+# contract alone of the flags of fastmath: the product and the sum become the one instruction that
+# rounds once, which is what PyTorch computes. random.py asks first whether the processor has it
+@njit(cache=True, fastmath={"contract"})
+def multiply_add(x: Array, span: Any, low: Any, high: Any) -> None:
+    """x ← x · span + low in place, rounded once; what reaches high is low."""
+    for i in range(x.size):
+        value = x[i] * span + low
+        x[i] = low if value == high else value
 
 
 @njit(cache=True)

@@ -94,6 +94,7 @@ class Lockstep:
         self.recipe = recipe
         self.ours, self.theirs = NpmlpEngine(recipe, data), TorchEngine(recipe, data, device)
         if device != "cpu":
+            torch.backends.cudnn.allow_tf32 = False  # else a float32 convolution has 10 bits
             draw_masks_on_cpu(self.theirs.model)
         self.planted = Planted(fault, self.ours)
         self.our_watch = Watch(self.ours.model, of_npmlp)

@@ -120,7 +120,7 @@ class Result:
             "masks_equal": self.masks_equal,
             "first_excess": None if self.finding is None else asdict(self.finding),
             "steps_with_excess": dict(self.excesses),
-            "gradients_zero_by_construction": sorted(self.zero or ()),
+            "gradients_zero_by_construction": sorted(self.zero_names),
             "decisions_turned_by_rounding": {"steps": self.steps_turned, **self.turned},
             "arrays": [asdict(worst) for worst in self.worst.values()],
             "by_step": {**self.by_step, "loss_drift": self.loss_drift()},
@@ -130,6 +130,31 @@ class Result:
         }
         plain: dict[str, Any] = _finite(content)
         return plain
+
+    def summary(self) -> dict[str, Any]:
+        """The same without what is listed by step: a small file."""
+        content = self.as_dict()
+        del content["ratio_by_step_and_array"], content["by_step"], content["arrays"]
+        drift, noise = self.loss_drift(), self.loss_drift("loss_noise")
+        worst = {
+            kind: max(
+                (w for (k, n), w in self.worst.items() if k == kind and n not in self.zero_names),
+                key=lambda w: w.ratio,
+            )
+            for kind in SHOWN
+        }
+        return content | {
+            "loss_apart": {"npmlp": [max(drift), drift[-1]], "noise": [max(noise), noise[-1]]},
+            "weights_apart": {
+                "npmlp": self.by_step["drift"][-1], "noise": self.by_step["drift_noise"][-1],
+            },
+            "largest": {kind: asdict(w) for kind, w in worst.items()},
+        }  # fmt: skip
+
+    @property
+    def zero_names(self) -> set[str]:
+        """Parameters whose gradient was nothing but rounding in every step."""
+        return self.zero or set()
 
     def text(self) -> str:
         """The table for the terminal, and what there is to say about it."""
@@ -154,7 +179,7 @@ class Result:
         """Of each layer the three kinds side by side: how often what rounding allows, and ulps."""
         rows: dict[str, dict[str, Worst]] = {}
         for (kind, name), worst in self.worst.items():
-            if kind in SHOWN and name not in (self.zero or ()):
+            if kind in SHOWN and name not in self.zero_names:
                 row = name if kind == "activations" else name.rpartition(".")[0]
                 kept = rows.setdefault(row, {}).get(kind)
                 if kept is None or not worst.ratio <= kept.ratio:

@@ -58,6 +58,8 @@ class Outcome:
     steps: int
     loss_apart: float
     """the largest difference of a step's losses, as a share of the loss"""
+    loss_ulps: float
+    """the same in units in the last place of the loss"""
     weights_apart: float
     """the largest difference of a weight, as a share of the largest weight of its array; without
     parameters whose gradient is 0 but for rounding"""
@@ -105,16 +107,19 @@ def _outcome(
     for name, parameter in theirs.model.named_parameters():
         weights = of_torch(parameter)
         if np.abs(gradients[name]).max() > 100 * np.finfo(weights.dtype).eps * largest:
-            off = np.abs(of_npmlp(own[name]) - weights).max() / np.abs(weights).max()
-            apart = max(apart, float(off))
+            distance = np.abs(of_npmlp(own[name]) - weights).max()
+            apart = max(apart, float(distance / np.abs(weights).max()))
     classes = of_torch(labels)
+    off = np.abs(losses - their_losses)
+    spacing = np.spacing(np.abs(their_losses).astype(recipe.dtype)).astype(np.float64)
     return Outcome(
         recipe=recipe.name,
         dtype=recipe.dtype,
         seed=recipe.seed,
         epochs=recipe.epochs,
         steps=len(losses),
-        loss_apart=float(np.max(np.abs(losses - their_losses) / np.abs(their_losses))),
+        loss_apart=float(np.max(off / np.abs(their_losses))),
+        loss_ulps=float(np.max(off / spacing)),
         weights_apart=apart,
         test_images=len(classes),
         predictions_apart=int((mine != torchs).sum()),
@@ -133,7 +138,8 @@ def main(argv: Sequence[str]) -> int:
     found = compare_whole(recipe, flags.data)
     print(
         f"{found.recipe}, seed {found.seed}, {found.dtype}, {found.epochs} epochs, {found.steps:,} "
-        f"steps\nlosses   apart by {found.loss_apart:.1e} of the loss at most\n"
+        f"steps\nlosses   apart by {found.loss_apart:.1e} of the loss at most, "
+        f"{found.loss_ulps:.0f} units in the last place\n"
         f"weights  apart by {found.weights_apart:.1e} of the largest of their array\n"
         f"classes  {found.predictions_apart} of {found.test_images:,} test images get another one; "
         f"test accuracy {found.accuracy:.4f}, PyTorch {found.accuracy_torch:.4f}"

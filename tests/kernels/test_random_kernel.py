@@ -23,6 +23,9 @@ DRAWS: dict[str, Draw] = {
     "float32": lambda g, n: g.uniform(n),
     "float64": lambda g, n: g.uniform(n, dtype=np.float64),
     "bounds": lambda g, n: g.uniform(n, -0.3, 0.1),
+    "bounds in float64": lambda g, n: g.uniform(n, -0.3, 0.1, np.float64),
+    "bounds far from 0": lambda g, n: g.uniform(n, 1000, 1000.01),
+    "no span": lambda g, n: g.uniform(n, 0.7, 0.7, np.float64),
     "normal": lambda g, n: g.normal(n),
     "bernoulli": lambda g, n: g.bernoulli(n, 0.9),
     "rarely": lambda g, n: g.bernoulli(n, 1e-4),
@@ -64,6 +67,13 @@ def test_any_number_of_draws_leaves_numpys_words_and_position(n: int) -> None:
         expected = numpys.state["state"]
         np.testing.assert_array_equal(words[:624], expected["key"])
         assert words[624] == expected["pos"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_reaches_the_upper_bound_is_the_lower(dtype: Any) -> None:
+    low, high = dtype(1), np.nextafter(dtype(1), dtype(2))  # every draw rounds to one of the two
+    drawn = Generator().manual_seed(2).uniform(5000, low, high, dtype)
+    assert (drawn == low).all()
 
 
 def test_copies_of_a_generator_go_on_by_themselves() -> None:

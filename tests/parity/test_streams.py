@@ -14,7 +14,7 @@ from reference_torch.parity import streams
 from reference_torch.parity.streams import SEEDS, compare_streams
 
 IMAGES = 2048
-RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "streams.json"
+RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "parity" / "streams.json"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
