@@ -10,20 +10,29 @@ engine takes nodes in the same order, so gradients that meet are added in the sa
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from npmlp.custom_function import Function
 from npmlp.errors import GraphError, ShapeError
-from npmlp.grad_mode import enable_grad, is_grad_enabled, mode, no_grad
-from npmlp.node import Node, Storage
+from npmlp.grad_mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    mode,
+    no_grad,
+    set_grad_enabled,
+)
+from npmlp.node import Node, Storage, next_sequence
 from npmlp.numeric_gradient import GradcheckError, gradcheck
 from npmlp.ops.spec import Array, Attrs, Kernel, Layout, OpSpec
+from npmlp.outside import outside
 from npmlp.run_op import kept_inputs, prepare, run_backward, run_forward
 
 __all__ = [
+    "Function",
     "GradcheckError",
     "Node",
     "Storage",
@@ -32,11 +41,11 @@ __all__ = [
     "enable_grad",
     "grad",
     "gradcheck",
+    "inference_mode",
     "is_grad_enabled",
     "no_grad",
+    "set_grad_enabled",
 ]
-
-_sequence = itertools.count()
 
 
 # ------------------------------------------------------------------------------------ forward
@@ -101,12 +110,13 @@ def _write_node(
 ) -> Node:
     node = Node()
     node.spec, node.layout, node.kernel, node.attrs, node.needs = spec, layout, kernel, attrs, needs
-    node.sequence = next(_sequence)
+    node.sequence = next_sequence()
     node.shapes = tuple([None if a is None else a.shape for a in arrays])
     node.inputs = kept_inputs(layout, arrays)
     node.outs = tuple([a if i in layout.keep_outs else None for i, a in enumerate(outs)])
     node.freed = False
     node.retained = []
+    node.label = None
     node.guards = [
         (inputs[i]._storage, inputs[i]._storage.version, f"input {i}")
         for i in layout.keep_inputs
@@ -292,3 +302,7 @@ def first_gradient(tensor: Any, gradient: Any) -> Array:
             f"backward: gradient has shape {gradient._data.shape}, expected the tensor's {shape}"
         )
     return np.array(gradient._data, tensor._data.dtype)
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise outside(f"npmlp.autograd.{name}")

@@ -10,7 +10,8 @@ import numpy as np
 
 from npmlp import dtypes, random
 from npmlp.errors import DTypeError, ShapeError
-from npmlp.tensor import Tensor, _sizes
+from npmlp.methods import sizes as _sizes
+from npmlp.tensor import Tensor
 from npmlp.types import device as Device
 
 
@@ -182,6 +183,43 @@ def arange(
     d = dtypes.as_dtype(dtype or (int if whole else float), "arange")
     count = math.ceil((end - start) / step)
     return _finish((start + step * np.arange(count)).astype(d.numpy), requires_grad, device)
+
+
+def linspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`steps` numbers at equal distances from start to end, both included.
+
+    The second half is counted from the end, as in PyTorch, so that it is met exactly.
+    """
+    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    if steps < 0:
+        raise ShapeError(f"linspace: steps is {steps}, expected 0 or more")
+    d = dtypes.as_dtype(dtype or float, "linspace")
+    inner = d.numpy.type if d.is_floating_point else np.float64
+    first, last, i = inner(start), inner(end), np.arange(steps)
+    step = (last - first) / inner(max(steps - 1, 1))
+    i = i.astype(inner)
+    numbers = np.where(i < steps // 2, first + step * i, last - step * (inner(steps - 1) - i))
+    if steps == 1:
+        numbers = np.array([first])
+    return _finish(numbers.astype(d.numpy), requires_grad, device)
+
+
+def eye(
+    n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Ones on the diagonal of an n × m matrix (n × n), else zeros."""
+    shape = _checked("eye", (n, n if m is None else m))
+    d = dtypes.as_dtype(dtype or float, "eye")
+    return _finish(np.eye(*shape, dtype=d.numpy), requires_grad, device)
 
 
 # ------------------------------------------------------------------------------------- at random

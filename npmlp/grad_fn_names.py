@@ -1,4 +1,5 @@
-"""What PyTorch calls the node of an operation, for `grad_fn=<AddBackward0>` in what is printed.
+"""What PyTorch calls the node of an operation, for `grad_fn=<AddBackward0>` in what is printed,
+and which nodes it shows before it.
 
 Most are the operation's name. These are the others: where PyTorch composes what is one operation
 here, its last step gives the name, and where it has several variants, a number does.
@@ -7,15 +8,17 @@ here, its last step gives the name, and where it has several variants, a number 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from npmlp.node import Node
+from npmlp.node import Node, Transposed, as_function
 
 _FIXED = {
     "cast": "ToCopy",
     "reshape": "View",
+    "log1p": "Log1P",
     "gather": "Index",
+    "gather_dim": "Gather",
+    "vector_norm": "LinalgVectorNorm",
     "conv2d": "Convolution",
     "batch_norm": "NativeBatchNorm",
     "batch_norm_inference": "NativeBatchNorm",
@@ -24,6 +27,7 @@ _FIXED = {
     "avg_pool2d": "AvgPool2D",
     "dropout": "Mul",
     "bce_with_logits": "BinaryCrossEntropyWithLogits",
+    "bce": "BinaryCrossEntropy",
 }
 
 
@@ -99,8 +103,11 @@ _BY_CASE: dict[str, Callable[[Node], str]] = {
     "amin": _reduction("MinBackward1", "AminBackward0"),
     "max_dim": lambda node: "MaxBackward0",
     "min_dim": lambda node: "MinBackward0",
+    "prod": _reduction("ProdBackward0", "ProdBackward1"),
+    "round": lambda node: "RoundBackward1" if node.attrs["decimals"] else "RoundBackward0",
     "sub": lambda node: "RsubBackward1" if _is_number(node, 0) else "SubBackward0",
     "div": lambda node: "MulBackward0" if _is_number(node, 0) else "DivBackward0",
+    "remainder": lambda node: f"RemainderBackward{0 if _is_number(node, 1) else 1}",
     "pow": _pow,
     "clamp": lambda node: "ClampBackward1",
     "slice": _slice,
@@ -123,3 +130,16 @@ def grad_fn_name(node: Node) -> str:
         return _BY_CASE[name](node)
     plain = "".join(part.capitalize() for part in name.split("_"))
     return f"{_FIXED.get(name, plain)}Backward0"
+
+
+def next_functions(node: Node) -> tuple[Any, ...]:
+    """The nodes of a node's inputs, as PyTorch has them in `grad_fn.next_functions`.
+
+    Its linear layer is bias + x @ weight.T, in that order, of a transposed weight.
+    """
+    edges: tuple[Any, ...] = node.edges
+    if node.spec.name == "linear" and len(node.shapes[0]) == 2:
+        x, weight, bias = edges
+        turned = None if weight is None else Transposed(weight)
+        edges = (x, turned) if node.shapes[2] is None else (bias, x, turned)
+    return tuple((edge if isinstance(edge, Transposed) else as_function(edge), 0) for edge in edges)

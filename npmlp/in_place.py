@@ -94,6 +94,85 @@ def relu_(input: Tensor) -> Tensor:
     return become(input, "relu_", functions.relu(input))
 
 
+def neg_(input: Tensor) -> Tensor:
+    return become(input, "neg_", functions.neg(input))
+
+
+def abs_(input: Tensor) -> Tensor:
+    return become(input, "abs_", functions.abs(input))
+
+
+def sign_(input: Tensor) -> Tensor:
+    return become(input, "sign_", functions.sign(input))
+
+
+def square_(input: Tensor) -> Tensor:
+    return become(input, "square_", functions.square(input))
+
+
+def exp_(input: Tensor) -> Tensor:
+    return become(input, "exp_", functions.exp(input))
+
+
+def log_(input: Tensor) -> Tensor:
+    return become(input, "log_", functions.log(input))
+
+
+def sqrt_(input: Tensor) -> Tensor:
+    return become(input, "sqrt_", functions.sqrt(input))
+
+
+def sin_(input: Tensor) -> Tensor:
+    return become(input, "sin_", functions.sin(input))
+
+
+def cos_(input: Tensor) -> Tensor:
+    return become(input, "cos_", functions.cos(input))
+
+
+def tan_(input: Tensor) -> Tensor:
+    return become(input, "tan_", functions.tan(input))
+
+
+def sigmoid_(input: Tensor) -> Tensor:
+    return become(input, "sigmoid_", functions.sigmoid(input))
+
+
+def tanh_(input: Tensor) -> Tensor:
+    return become(input, "tanh_", functions.tanh(input))
+
+
+def floor_(input: Tensor) -> Tensor:
+    return become(input, "floor_", functions.floor(input))
+
+
+def ceil_(input: Tensor) -> Tensor:
+    return become(input, "ceil_", functions.ceil(input))
+
+
+def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
+    return become(input, "round_", functions.round(input, decimals=decimals))
+
+
+def masked_fill_(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """Put one number where the mask holds."""
+    return become(input, "masked_fill_", functions.masked_fill(input, mask, value))
+
+
+def scatter_(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Any = None,
+    *,
+    value: Any = None,
+    reduce: Any = None,
+) -> Tensor:
+    """input[i, index[i, j]] = src[i, j] for dim 1, and so on; `value` for one number."""
+    result = functions.scatter(input, dim, index, src, value=value, reduce=reduce)
+    return become(input, "scatter_", result)
+
+
 def copy_(input: Tensor, src: Tensor) -> Tensor:
     """Take the values of `src`, which is broadcast to this tensor's shape."""
     return become(input, "copy_", functions.setitem(input, Ellipsis, src))
@@ -127,6 +206,17 @@ def normal_(input: Tensor, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = 
         shape, mean, std, input._data.dtype, contiguous=input.is_contiguous()
     )
     return become(input, "normal_", input._wrap(drawn.transpose(order)))
+
+
+def bernoulli_(input: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
+    """Fill with ones, each with probability `p`, and zeros."""
+    from npmlp.sampling import bernoulli_draws
+
+    shape, order = _memory_order(input._data)
+    if hasattr(p, "_data"):
+        p = np.broadcast_to(p._data, input._data.shape).transpose(np.argsort(order))
+    drawn = bernoulli_draws(_generator(generator), shape, p).astype(input._data.dtype)
+    return become(input, "bernoulli_", input._wrap(drawn.transpose(order)))
 
 
 def _memory_order(array: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:

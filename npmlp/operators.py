@@ -63,14 +63,34 @@ class Operators:
     def __abs__(self: Any) -> Tensor:
         return functions.abs(self)
 
+    def __floordiv__(self: Any, other: Any) -> Tensor:
+        return functions.floor_divide(self, other) if _operand(other) else NotImplemented
+
+    def __rfloordiv__(self: Any, other: Any) -> Tensor:
+        return functions.floor_divide(other, self) if _operand(other) else NotImplemented
+
+    def __mod__(self: Any, other: Any) -> Tensor:
+        return functions.remainder(self, other) if _operand(other) else NotImplemented
+
+    def __rmod__(self: Any, other: Any) -> Tensor:
+        return functions.remainder(other, self) if _operand(other) else NotImplemented
+
     def __invert__(self: Any) -> Tensor:
-        return self._wrap(~self._data)
+        return functions.bitwise_not(self)
 
     def __and__(self: Any, other: Any) -> Tensor:
-        return self._wrap(self._data & _array(other))
+        return functions.bitwise_and(self, other) if _operand(other) else NotImplemented
 
     def __or__(self: Any, other: Any) -> Tensor:
-        return self._wrap(self._data | _array(other))
+        return functions.bitwise_or(self, other) if _operand(other) else NotImplemented
+
+    def __xor__(self: Any, other: Any) -> Tensor:
+        return functions.bitwise_xor(self, other) if _operand(other) else NotImplemented
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __contains__(self: Any, element: Any) -> bool:
+        return bool(functions.any(functions.eq(self, element)))
 
     def __eq__(self: Any, other: object) -> Tensor:  # type: ignore[override]
         return functions.eq(self, other) if _operand(other) else NotImplemented
@@ -121,7 +141,3 @@ def _operand(other: object) -> bool:
             "Tensor or a number; make the array a Tensor with npmlp.from_numpy(...)"
         )
     return False
-
-
-def _array(other: Any) -> Any:
-    return getattr(other, "_data", other)

@@ -250,7 +250,8 @@ def _fuses(dtype: np.dtype[Any]) -> bool:
     a = dtype.type(1) + dtype.type(2.0) ** (-20 if dtype == np.float32 else -40)
     x = np.full(8, a, dtype)
     multiply_add(x, a, -dtype.type(1), dtype.type(9))
-    return bool((x == fma64(np.float64(a), np.float64(a), -1.0).astype(dtype)).all())
+    once = fma64(np.full(8, a, np.float64), float(a), -1.0).astype(dtype)
+    return bool((x == once).all())
 
 
 def _float_dtype(operation: str, dtype: DTypeLike) -> np.dtype[Any]:

@@ -1,28 +1,27 @@
 """Tensor: an array, its gradient, and the node that made it.
 
 What its methods compute stands in npmlp/ops, how their arguments are read in npmlp/functions, and
-how gradients flow in npmlp/autograd.py. Operators and changes in place have files of their own.
+how gradients flow in npmlp/autograd.py. Operators, methods that are nothing but functions,
+conversions, and changes in place have files of their own.
 """
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from npmlp import autograd, dtypes, functions, in_place
+from npmlp.conversions import Conversions
 from npmlp.errors import DTypeError, GraphError, OutsideSubsetError, ShapeError
 from npmlp.node import Node, Storage
-from npmlp.operators import Operators
-from npmlp.ops import elementwise
 from npmlp.ops.common import normalize_dim
 from npmlp.ops.spec import Array
+from npmlp.outside import outside
 from npmlp.types import Size, device
 
 
-class Tensor(Operators):
+class Tensor(Conversions):
     """An n-dimensional array that can record how it was computed.
 
     Make one with `npmlp.tensor(data)`, `npmlp.from_numpy(array)`, `npmlp.zeros(2, 3)` and the like.
@@ -98,6 +97,17 @@ class Tensor(Operators):
         """The number of entries."""
         return self._data.size
 
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes per entry."""
+        return self._data.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """How many entries lie between neighbours, in each dimension or in one."""
+        strides = tuple(s // self._data.itemsize for s in self._data.strides)
+        return strides if dim is None else strides[self._dim("stride", dim)]
+
     @property
     def dtype(self) -> dtypes.dtype:
         """npmlp.float32, float64, int64, uint8 or bool."""
@@ -107,6 +117,11 @@ class Tensor(Operators):
     def device(self) -> device:
         """Always the CPU."""
         return device("cpu")
+
+    @property
+    def is_cuda(self) -> builtins.bool:
+        """False."""
+        return False
 
     def is_floating_point(self) -> builtins.bool:
         return self._data.dtype.kind == "f"
@@ -230,175 +245,7 @@ class Tensor(Operators):
     def data(self, value: Tensor) -> None:
         self._data = value._data
 
-    # -------------------------------------------------------------------------- to other things
-
-    def item(self) -> Any:
-        """The one entry, as a Python number."""
-        if self._data.size != 1:
-            raise ShapeError(f"item: the tensor has {self._data.size} entries, expected one")
-        return self._data.item()
-
-    def tolist(self) -> Any:
-        """Nested lists of Python numbers."""
-        return self._data.tolist()
-
-    def numpy(self) -> Array:
-        """The array itself, memory shared. Raises GraphError if a gradient is required."""
-        if self._requires_grad:
-            raise GraphError("numpy: the tensor requires a gradient; use x.detach().numpy()")
-        return self._data
-
-    def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
-        return np.array(self.numpy(), dtype, copy=copy)
-
-    def __bool__(self) -> builtins.bool:
-        if self._data.size != 1:
-            raise ShapeError(
-                f"the truth of a tensor of shape {self._data.shape} is ambiguous; use .any(), "
-                ".all() or npmlp.equal"
-            )
-        return builtins.bool(self._data.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __index__(self) -> int:
-        if self._data.dtype.kind not in "iub":
-            raise TypeError("only an integer tensor of one entry can be an index")
-        return int(self.item())
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if self._node is not None:
-            raise GraphError("deepcopy: only leaves can be copied so; use clone() or detach()")
-        copy = object.__new__(type(self))
-        memo[id(self)] = copy
-        copy._set(self._data.copy(), Storage(), self._requires_grad)
-        if self._grad is not None:
-            copy._grad = Tensor._wrap(self._grad._data.copy())
-        return copy
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise OutsideSubsetError(
-            "tensors are not pickled; use npmlp.save(module.state_dict(), path)"
-        )
-
-    def to(self, *args: Any, **kwargs: Any) -> Tensor:
-        """to(dtype), to(device), to(other), to(device, dtype): itself if nothing changes."""
-        dtype = kwargs.pop("dtype", None)
-        kwargs.pop("non_blocking", None)
-        copy = kwargs.pop("copy", False)
-        for arg in (*args, *kwargs.values()):
-            if isinstance(arg, Tensor):
-                dtype = arg.dtype
-            elif isinstance(arg, (str, device)):
-                device(arg)  # raises for what is not the CPU
-            elif arg is not None and not isinstance(arg, builtins.bool):
-                dtype = dtypes.as_dtype(arg, "to")
-        if dtype is None or dtypes.as_dtype(dtype, "to").numpy == self._data.dtype:
-            return self.clone() if copy else self
-        dtype = dtypes.as_dtype(dtype)
-        source = self if dtype.is_floating_point else self.detach()
-        return autograd.apply(elementwise.CAST, source, dtype=dtype.name)
-
-    def type(self, dtype: Any = None) -> Any:
-        """The tensor in another dtype; without one, PyTorch's name of its type."""
-        if dtype is not None:
-            return self.to(dtypes.as_dtype(dtype, "type"))
-        names = {"float32": "Float", "float64": "Double", "int64": "Long", "uint8": "Byte"}
-        return f"torch.{names.get(self.dtype.name, 'Bool')}Tensor"
-
-    def type_as(self, other: Tensor) -> Tensor:
-        return self.to(other.dtype)
-
-    def float(self) -> Tensor:
-        return self.to(dtypes.float32)
-
-    def double(self) -> Tensor:
-        return self.to(dtypes.float64)
-
-    def long(self) -> Tensor:
-        return self.to(dtypes.int64)
-
-    def byte(self) -> Tensor:
-        return self.to(dtypes.uint8)
-
-    def bool(self) -> Tensor:
-        return self.to(dtypes.bool)
-
-    def cpu(self) -> Tensor:
-        return self
-
-    def clone(self) -> Tensor:
-        """A copy, through which gradients flow."""
-        return autograd.apply(elementwise.CLONE, self)
-
-    def contiguous(self) -> Tensor:
-        """Itself if contiguous, else a copy that is."""
-        return self if self.is_contiguous() else self.clone()
-
-    # ----------------------------------------------------------------------- functions as methods
-
-    add, sub, mul, div, pow = (
-        functions.add,
-        functions.sub,
-        functions.mul,
-        functions.div,
-        functions.pow,
-    )
-    matmul, mm, neg, abs = functions.matmul, functions.matmul, functions.neg, functions.abs
-    eq, ne, lt, le = functions.eq, functions.ne, functions.lt, functions.le
-    gt, ge, equal, allclose = functions.gt, functions.ge, functions.equal, functions.allclose
-    maximum, minimum, clamp = functions.maximum, functions.minimum, functions.clamp
-    exp, log, sqrt, relu = functions.exp, functions.log, functions.sqrt, functions.relu
-    sigmoid, tanh = functions.sigmoid, functions.tanh
-    softmax, log_softmax = functions.softmax, functions.log_softmax
-    sum, mean, var = functions.sum, functions.mean, functions.var
-    max, min, amax, amin = functions.max, functions.min, functions.amax, functions.amin
-    argmax = functions.argmax
-    flatten, transpose = functions.flatten, functions.transpose
-    unsqueeze, squeeze = functions.unsqueeze, functions.squeeze
-
-    def where(self, condition: Tensor, other: Any) -> Tensor:
-        return functions.where(condition, self, other)
-
-    def any(self) -> Tensor:
-        return Tensor._wrap(np.asarray(self._data.any()))
-
-    def all(self) -> Tensor:
-        return Tensor._wrap(np.asarray(self._data.all()))
-
-    def isnan(self) -> Tensor:
-        return Tensor._wrap(np.isnan(self._data))
-
-    def isfinite(self) -> Tensor:
-        return Tensor._wrap(np.isfinite(self._data))
-
-    # ------------------------------------------------------------------------ shapes and indices
-
-    def reshape(self, *shape: Any) -> Tensor:
-        return functions.reshape(self, _sizes(shape))
-
-    def view(self, *shape: Any) -> Tensor:
-        return functions.view(self, _sizes(shape))
-
-    def permute(self, *dims: Any) -> Tensor:
-        return functions.permute(self, _sizes(dims))
-
-    def expand(self, *sizes: Any) -> Tensor:
-        return functions.expand(self, _sizes(sizes))
-
-    def t(self) -> Tensor:
-        if self._data.ndim > 2:
-            raise ShapeError(f"t: the tensor has {self._data.ndim} dimensions, expected at most 2")
-        return self.T
-
-    @property
-    def T(self) -> Tensor:
-        """A view with the dimensions reversed."""
-        return functions.permute(self, range(self._data.ndim)[::-1])
+    # --------------------------------------------------------------------------------- indices
 
     def __getitem__(self, index: Any) -> Tensor:
         return functions.getitem(self, index)
@@ -411,19 +258,15 @@ class Tensor(Operators):
     _become, _write = in_place.become, in_place.write
     add_, sub_, mul_ = in_place.add_, in_place.sub_, in_place.mul_
     div_, pow_, clamp_ = in_place.div_, in_place.pow_, in_place.clamp_
-    relu_, copy_, fill_ = in_place.relu_, in_place.copy_, in_place.fill_
+    clip_, relu_, copy_, fill_ = clamp_, in_place.relu_, in_place.copy_, in_place.fill_
+    neg_, abs_, square_, sign_ = in_place.neg_, in_place.abs_, in_place.square_, in_place.sign_
+    exp_, log_, sqrt_ = in_place.exp_, in_place.log_, in_place.sqrt_
+    sin_, cos_, tan_ = in_place.sin_, in_place.cos_, in_place.tan_
+    sigmoid_, tanh_ = in_place.sigmoid_, in_place.tanh_
+    floor_, ceil_, round_ = in_place.floor_, in_place.ceil_, in_place.round_
+    masked_fill_, scatter_ = in_place.masked_fill_, in_place.scatter_
     zero_, detach_, uniform_ = in_place.zero_, in_place.detach_, in_place.uniform_
-    normal_ = in_place.normal_
+    normal_, bernoulli_ = in_place.normal_, in_place.bernoulli_
 
     def __getattr__(self, name: str) -> Any:
-        raise OutsideSubsetError(
-            f"Tensor.{name}: npmlp does not have it; docs/subset.md lists what it has of PyTorch. "
-            "x.numpy() gives the array, with all of NumPy, and from_numpy() comes back"
-        )
-
-
-def _sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
-    """Sizes or dimensions given one by one, or as one sequence."""
-    if len(args) == 1 and isinstance(args[0], Sequence):
-        args = tuple(args[0])
-    return tuple(int(n) for n in args)
+        raise outside(f"Tensor.{name}")

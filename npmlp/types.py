@@ -1,4 +1,4 @@
-"""Size and device: two small types that scripts print and compare."""
+"""Size and device: two small types that scripts print and compare, and what asks about tensors."""
 
 from __future__ import annotations
 
@@ -54,3 +54,49 @@ class device:
 
     def __hash__(self) -> int:
         return hash(self.type)
+
+
+_CPU = device("cpu")
+
+
+def set_default_device(device: Any) -> None:
+    """Accepted for the CPU, where tensors are anyway. Raises OutsideSubsetError for others."""
+    type(_CPU)("cpu" if device is None else device)
+
+
+def get_default_device() -> device:
+    """The CPU."""
+    return _CPU
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Accepted: results repeat bit for bit anyway."""
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Accepted: products of float32 are always computed in float32, "highest".
+
+    Raises ValueError for what PyTorch does not know either.
+    """
+    if precision not in ("highest", "high", "medium"):
+        raise ValueError(
+            f"set_float32_matmul_precision: got {precision!r}, expected 'highest', 'high' or "
+            "'medium'"
+        )
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether it is a Tensor."""
+    from npmlp.tensor import Tensor
+
+    return isinstance(obj, Tensor)
+
+
+def is_floating_point(input: Any) -> bool:
+    """Whether a tensor has floats."""
+    return bool(input.is_floating_point())
+
+
+def numel(input: Any) -> int:
+    """The number of a tensor's entries."""
+    return int(input.numel())

@@ -30,6 +30,30 @@ def var(x: Tensor, dim: Any, keepdim: bool, correction: float) -> Tensor:
         return torch.var(x, dim=dim, keepdim=keepdim, correction=correction)
 
 
+def std(x: Tensor, dim: Any, keepdim: bool, correction: float) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"std\(\): degrees of freedom is <= 0")
+        return torch.std(x, dim=dim, keepdim=keepdim, correction=correction)
+
+
+def vector_norm(x: Tensor, dim: Any, keepdim: bool, ord: float) -> Tensor:
+    return torch.linalg.vector_norm(x, ord, dim=dim, keepdim=keepdim)
+
+
+def prod(x: Tensor, dim: tuple[int, ...], keepdim: bool) -> Tensor:
+    if len(dim) == 1:
+        return torch.prod(x, dim[0], keepdim=keepdim)
+    return torch.prod(x)
+
+
+def sort(x: Tensor, dim: int, descending: bool) -> Any:
+    return tuple(torch.sort(x, dim=dim, descending=descending, stable=True))
+
+
+def topk(x: Tensor, dim: int, k: int, largest: bool) -> Any:
+    return tuple(torch.topk(x, k, dim=dim, largest=largest))
+
+
 def max_dim(x: Tensor, dim: tuple[int, ...], keepdim: bool) -> Any:
     return tuple(torch.max(x, dim[0], keepdim=keepdim))
 
@@ -40,6 +64,10 @@ def min_dim(x: Tensor, dim: tuple[int, ...], keepdim: bool) -> Any:
 
 def argmax(x: Tensor, dim: tuple[int, ...], keepdim: bool) -> Tensor:
     return torch.argmax(x, dim=dim[0] if len(dim) == 1 else None, keepdim=keepdim)
+
+
+def argmin(x: Tensor, dim: tuple[int, ...], keepdim: bool) -> Tensor:
+    return torch.argmin(x, dim=dim[0] if len(dim) == 1 else None, keepdim=keepdim)
 
 
 def permute(x: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -62,6 +90,14 @@ def index_put(x: Tensor, value: Tensor, index: tuple[Any, ...]) -> Tensor:
     out = x.clone()
     out[_index(index)] = value
     return out
+
+
+def gather_dim(x: Tensor, index: Tensor, dim: int) -> Tensor:
+    return torch.gather(x, dim, index)
+
+
+def scatter(x: Tensor, index: Tensor, src: Tensor, dim: int) -> Tensor:
+    return torch.scatter(x, dim, index, src if src.ndim else src.expand(index.shape))
 
 
 def cat(*xs: Tensor, dim: int) -> Tensor:
@@ -123,12 +159,18 @@ def bce_with_logits(
     )
 
 
+def bce(x: Tensor, target: Tensor, weight: Any, reduction: str) -> Tensor:
+    return F.binary_cross_entropy(x, target, weight, reduction=reduction)
+
+
 _TWINS: dict[str, Twin] = {
     # two inputs, entry by entry
     "add": torch.add,
     "sub": torch.sub,
     "mul": torch.mul,
     "div": torch.div,
+    "floor_divide": torch.floor_divide,
+    "remainder": torch.remainder,
     "pow": torch.pow,
     "maximum": torch.maximum,
     "minimum": torch.minimum,
@@ -137,9 +179,20 @@ _TWINS: dict[str, Twin] = {
     "neg": torch.neg,
     "exp": torch.exp,
     "log": torch.log,
+    "log2": torch.log2,
+    "log10": torch.log10,
+    "log1p": torch.log1p,
     "sqrt": torch.sqrt,
     "abs": torch.abs,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "tan": torch.tan,
     "clamp": torch.clamp,
+    "floor": torch.floor,
+    "ceil": torch.ceil,
+    "trunc": torch.trunc,
+    "round": torch.round,
+    "sign": torch.sign,
     "cast": cast,
     "clone": torch.clone,
     # comparisons
@@ -153,11 +206,18 @@ _TWINS: dict[str, Twin] = {
     "sum": torch.sum,
     "mean": torch.mean,
     "var": var,
+    "std": std,
+    "vector_norm": vector_norm,
+    "prod": prod,
+    "cumsum": torch.cumsum,
     "amax": torch.amax,
     "amin": torch.amin,
     "max_dim": max_dim,
     "min_dim": min_dim,
     "argmax": argmax,
+    "argmin": argmin,
+    "sort": sort,
+    "topk": topk,
     # shapes
     "reshape": torch.reshape,
     "permute": permute,
@@ -165,6 +225,9 @@ _TWINS: dict[str, Twin] = {
     "slice": getitem,
     "gather": getitem,
     "index_put": index_put,
+    "gather_dim": gather_dim,
+    "scatter": scatter,
+    "masked_fill": torch.masked_fill,
     "cat": cat,
     "stack": stack,
     # products
@@ -173,6 +236,9 @@ _TWINS: dict[str, Twin] = {
     # activations
     "relu": torch.relu,
     "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "softplus": F.softplus,
+    "hardtanh": F.hardtanh,
     "gelu": F.gelu,
     "silu": F.silu,
     "sigmoid": torch.sigmoid,
@@ -194,6 +260,7 @@ _TWINS: dict[str, Twin] = {
     "mse_loss": distance(F.mse_loss),
     "l1_loss": distance(F.l1_loss),
     "bce_with_logits": bce_with_logits,
+    "bce": bce,
     "nll_loss": F.nll_loss,
     "cross_entropy": F.cross_entropy,
     "cross_entropy_soft": F.cross_entropy,

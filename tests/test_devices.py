@@ -26,6 +26,9 @@ result = str(device), x.to(device).tolist(), torch.backends.cudnn.deterministic
 """
 
 QUESTIONS = """
+use_deterministic_algorithms(False)
+set_float32_matmul_precision("highest")
+ones(1).is_cuda
 cuda.is_available()
 cuda.is_initialized()
 cuda.is_bf16_supported()

@@ -42,3 +42,51 @@ def test_no_grad_in_one_thread_leaves_another_recording(lib) -> None:
     go_on.set()
     thread.join()
     assert lib.is_grad_enabled()
+
+
+@pytest.mark.parametrize("lib", LIBRARIES, ids=NAMES)
+def test_set_grad_enabled_holds_from_now_on_or_until_the_end_of_with(lib) -> None:
+    lib.set_grad_enabled(False)
+    assert not lib.is_grad_enabled()
+    with lib.set_grad_enabled(True):
+        assert lib.is_grad_enabled()
+        with lib.set_grad_enabled(False):
+            assert not lib.is_grad_enabled()
+        assert lib.is_grad_enabled()
+    assert not lib.is_grad_enabled()
+    lib.set_grad_enabled(True)
+    assert lib.is_grad_enabled()
+
+
+@pytest.mark.parametrize("lib", LIBRARIES, ids=NAMES)
+def test_set_grad_enabled_decorates_a_function_alone(lib) -> None:
+    @lib.set_grad_enabled(False)
+    def inside() -> bool:
+        return lib.is_grad_enabled()
+
+    assert lib.is_grad_enabled()
+    assert not inside()
+    assert lib.is_grad_enabled()
+
+
+@pytest.mark.parametrize("lib", LIBRARIES, ids=NAMES)
+def test_inference_mode_is_a_context_and_a_decorator(lib) -> None:
+    x = lib.ones(2, requires_grad=True)
+    with lib.inference_mode():
+        assert not (x * 2).requires_grad
+        with lib.inference_mode(False):
+            assert (x * 2).requires_grad
+        assert not lib.is_grad_enabled()
+    with lib.no_grad(), lib.inference_mode(mode=False):
+        assert lib.is_grad_enabled()
+
+    @lib.inference_mode()
+    def decorated() -> bool:
+        return (x * 2).requires_grad
+
+    @lib.inference_mode
+    def bare() -> bool:
+        return (x * 2).requires_grad
+
+    assert not decorated() and not bare()
+    assert lib.is_grad_enabled()

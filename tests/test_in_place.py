@@ -25,6 +25,24 @@ IN_PLACE: dict[str, Callable[[Any, Any], Any]] = {
     "clamp_": lambda lib, y: y.clamp_(-0.5, 0.5),
     "relu_": lambda lib, y: y.relu_(),
     "zero_": lambda lib, y: y.zero_(),
+    "neg_": lambda lib, y: y.neg_(),
+    "abs_": lambda lib, y: y.abs_(),
+    "sign_": lambda lib, y: y.sign_(),
+    "square_": lambda lib, y: y.square_(),
+    "exp_": lambda lib, y: y.exp_(),
+    "log_": lambda lib, y: y.abs().log_(),
+    "sqrt_": lambda lib, y: y.abs().sqrt_(),
+    "sin_": lambda lib, y: y.sin_(),
+    "cos_": lambda lib, y: y.cos_(),
+    "tan_": lambda lib, y: y.tan_(),
+    "sigmoid_": lambda lib, y: y.sigmoid_(),
+    "tanh_": lambda lib, y: y.tanh_(),
+    "floor_": lambda lib, y: y.floor_(),
+    "ceil_": lambda lib, y: y.ceil_(),
+    "round_": lambda lib, y: y.round_(decimals=1),
+    "clip_": lambda lib, y: y.clip_(max=0.1),
+    "masked_fill_": lambda lib, y: y.masked_fill_(lib.tensor([True, False, True]), 2),
+    "scatter_": lambda lib, y: y.scatter_(0, lib.tensor([2]), 4.0),
     "fill_": lambda lib, y: y.fill_(2),
     "copy_": lambda lib, y: y.copy_(lib.ones(3, dtype=lib.float64) * 2),
     "+=": lambda lib, y: y.__iadd__(1),
@@ -45,7 +63,9 @@ def test_changes_in_place_are_recorded(name: str) -> None:
 
 
 def test_values_drawn_in_place_cut_the_gradient() -> None:
-    for draw in (lambda y: y.normal_(), lambda y: y.uniform_(-1, 1)):
+    for draw in (
+        lambda y: y.normal_(), lambda y: y.uniform_(-1, 1), lambda y: y.bernoulli_(0.5),
+    ):  # fmt: skip
         x = leaf(3)
         y = x * 2
         draw(y)

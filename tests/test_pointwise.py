@@ -17,8 +17,13 @@ import npmlp
 from npmlp.errors import DTypeError, ShapeError
 
 UNARY: dict[str, Callable[[Any], Any]] = {
-    n: operator.methodcaller(n) for n in ("exp", "sqrt", "log", "abs", "sigmoid", "tanh")
-} | {"neg": operator.neg}
+    n: operator.methodcaller(n)
+    for n in (
+        "exp", "sqrt", "log", "log2", "log10", "log1p", "abs", "sigmoid", "tanh",
+        "sin", "cos", "tan", "square", "sign",
+        "floor", "ceil", "trunc", "round",
+    )
+} | {"neg": operator.neg}  # fmt: skip
 
 
 @pytest.mark.parametrize("op", UNARY)
@@ -30,7 +35,11 @@ def test_functions_of_one_tensor(op: str) -> None:
         assert_same_outcome(lambda lib, x: UNARY[op](x), x, tol=ROUNDED["float32"])
 
 
-@pytest.mark.parametrize("op", ["exp", "abs", "sigmoid", "tanh", "relu", "neg"])
+@pytest.mark.parametrize(
+    "op",
+    ["exp", "abs", "sigmoid", "tanh", "relu", "neg", "sin", "cos", "tan", "square", "sign", "floor",
+     "ceil", "trunc", "round"],
+)  # fmt: skip
 def test_gradients_of_functions_of_one_tensor(op: str, kernels: str) -> None:
     x = numbers((3, 4))
     assert_same_gradients(lambda lib, x: getattr(lib, op)(x), x, tol=ROUNDED["float64"])
@@ -38,8 +47,20 @@ def test_gradients_of_functions_of_one_tensor(op: str, kernels: str) -> None:
 
 def test_the_edges_of_log_and_sqrt_are_pytorchs() -> None:
     x = np.array([0.0, -0.0, -1.0, np.inf, np.nan])
-    for op in ("log", "sqrt", "exp"):
+    for op in ("log", "log2", "log10", "log1p", "sqrt", "exp"):
         assert_same_outcome(lambda lib, x: getattr(lib, op)(x), x)
+
+
+def test_rounding_is_to_even_halves_and_to_decimals() -> None:
+    x = np.array([-2.5, -0.5, 0.5, 1.5, 0.125, 2.675, 1e20, np.nan, np.inf, -0.0])
+    for dtype in ("float32", "float64"):
+        for op in ("round", "floor", "ceil", "trunc", "sign"):
+            assert assert_same_outcome(lambda lib, x: getattr(lib, op)(x), x.astype(dtype))
+        for decimals in (0, 1, 2, -1):
+            assert assert_same_outcome(
+                lambda lib, x: lib.round(x, decimals=decimals), x.astype(dtype)
+            )
+    assert_same_outcome(lambda lib, x: x.round(decimals=1), np.array([1, 2]))
 
 
 def test_clamp_takes_one_bound_or_two_and_promotes() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -111,8 +114,7 @@ def test_strided_views_print_as_in_pytorch() -> None:
     same_text(np.arange(24.0).reshape(4, 6).T[::2, 1:])
 
 
-# the same expression on both sides; where two names of PyTorch's are one operation here (x.T and
-# x.transpose, x.view and x.unsqueeze), the commoner one is printed for both
+# the same expression on both sides
 NAMED = [
     "x + 1", "x - y", "2 - x", "x * y", "x / 2", "2 / x", "x ** 2", "x ** y", "2 ** x", "-x",
     "x @ y.T", "x @ y[0]", "y[0] @ y[0]", "y[0] @ x.T", "x[None] @ y.T", "x.exp()", "x.abs()",
@@ -122,6 +124,19 @@ NAMED = [
     "x[None]", "x[0, 1:]", "x[...]", "x[:]", "x[1:, :]", "m.cat([x, y])", "m.stack([x, y])",
     "x.relu()", "x.softmax(1)", "x.log_softmax(1)", "x.sigmoid()",
     "m.where(x > 0, x, y)", "m.maximum(x, y)",
+    "x.t()", "x.mT", "x.transpose(0, 1)", "x.unsqueeze(0)", "x[:1].squeeze()", "x[:1].squeeze(0)",
+    "x[:1].squeeze((0, 1))", "x.tril()", "x.triu(1)",
+    "x.log2()", "x.log10()", "x.log1p()", "x.ravel()", "m.t(x)", "x.tile(2)", "x.sin()", "x.cos()",
+    "x.tan()", "x.square()", "x.sign()", "x.floor()",
+    "x.ceil()", "x.trunc()", "x.round()", "x.round(decimals=1)", "x % y", "x.std()", "x.std(1)",
+    "x.norm()", "x.norm(1, 0)", "x.prod()", "x.prod(1)", "x.cumsum(0)", "x.sort().values",
+    "x.topk(2).values", "x.split(2)[0]", "x.split([1, 2])[1]", "x.chunk(2)[1]", "x.unbind()[0]",
+    "m.hstack([x, y])", "m.vstack([x, y])", "x.repeat(2, 1)", "x.flip(0)",
+    "x.gather(1, c[:, None])", "x[0].gather(0, c[0])", "x.scatter(1, c[:, None], 1.0)",
+    "x.scatter(1, c[:, None], y)", "x.index_select(0, c[:1])", "x.masked_fill(x > 0.5, 0.0)",
+    "x.masked_fill(x > 0.5, y.sum())", "x.masked_select(x > 0.5)", "x.mm(y.T)", "x.mv(y[0])",
+    "x[None].bmm(y.T[None])", "x[0].dot(y[0])", "x[0].outer(y[0])", "x.clip(0, 1)", "x.view_as(y)",
+    "x.expand_as(y[None])", "(x * 1).add_(1)", "(x * 1).exp_()", "(x * 1).masked_fill_(x > 0, 1)",
 ]  # fmt: skip
 
 
@@ -155,3 +170,34 @@ def test_grad_fn_has_the_name_that_pytorch_gives_it(expression: str) -> None:
         values |= {"m": m, "n": m.nn, "c": m.tensor([0, 3, 1])}
         names.append(eval(expression, values).grad_fn.name())
     assert names[0] == names[1]
+
+
+def test_a_node_prints_its_name_and_where_it_lies() -> None:
+    for m in (npmlp, torch):
+        x = m.ones(2, requires_grad=True)
+        assert re.fullmatch(r"<MulBackward0 object at 0x[0-9a-f]+>", repr((x * 2).grad_fn))
+        assert re.fullmatch(
+            r"<AccumulateGrad object at 0x[0-9a-f]+>",
+            repr((x * 2).grad_fn.next_functions[0][0]),
+        )
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["x * 2", "x * y.detach()", "(x + y).exp()", "n.MSELoss()(n.ReLU()(n.Linear(4, 2)(x)), z)",
+     "n.Linear(4, 2, bias=False)(x)", "n.Linear(4, 2)(x.exp())", "x.detach() @ y.T"],
+)  # fmt: skip
+def test_the_nodes_before_a_node_are_those_that_pytorch_shows(expression: str) -> None:
+    chains = []
+    for m in (npmlp, torch):
+        values = {name: m.ones(3, 4, requires_grad=True) for name in "xy"}
+        values |= {"m": m, "n": m.nn, "z": m.zeros(3, 2)}
+        chains.append(_tree(eval(expression, values).grad_fn))
+    assert chains[0] == chains[1]
+
+
+def _tree(node: Any) -> Any:
+    """The names of a node and of all before it."""
+    if node is None:
+        return None
+    return node.name(), [(_tree(before), number) for before, number in node.next_functions]

@@ -21,6 +21,7 @@ MODULES = {
     "npmlp": "torch",
     "npmlp.Tensor": "torch.Tensor",
     "npmlp.autograd": "torch.autograd",
+    "npmlp.linalg": "torch.linalg",
     "npmlp.nn": "torch.nn",
     "npmlp.nn.functional": "torch.nn.functional",
     "npmlp.nn.init": "torch.nn.init",
@@ -40,11 +41,16 @@ INTRODUCTION = """\
 # What npmlp has of PyTorch
 
 Every name of PyTorch that npmlp has is listed here, module by module; a test compares the list with
-the code. What is not here raises `OutsideSubsetError` and says so. Then `x.numpy()` gives a
+the code. What is not here raises `OutsideSubsetError`, which names it and says what to use instead
+(npmlp/outside.py has what is asked for most). Where nothing else helps, `x.numpy()` gives a
 tensor's array, memory shared, with all of NumPy, and `npmlp.from_numpy(array)` comes back; what has
-to be differentiated needs an operation of its own (npmlp/ops/spec.py says what it consists of).
+to be differentiated can be an `autograd.Function` of one's own, or an operation (npmlp/ops/spec.py
+says what it consists of).
 
-Results, warnings and random draws are those of PyTorch 2.13 on the CPU.
+Results, warnings and random draws are those of PyTorch 2.13 on the CPU. A script for it that keeps
+to what is here runs with only its import lines changed, and prints the same text: in float64 to
+every digit, in float32 with the same words and shapes, and numbers that agree as PyTorch's do when
+a sum is reordered. tests/dropin has three such scripts, tests/test_dropin.py runs them both ways.
 
 ## Accepted, and without effect
 
@@ -53,12 +59,16 @@ Results, warnings and random draws are those of PyTorch 2.13 on the CPU.
   `prefetch_factor`, `persistent_workers`, `pin_memory_device`, `in_order` of DataLoader: checked as
   in PyTorch; everything happens in one process, with the draws of `num_workers=0`
 - `map_location`, `weights_only` of `load`; `non_blocking` of `to`
-- `device`, where it is the CPU; the seeds of `npmlp.cuda`; the switches of `npmlp.backends.cudnn`
+- `device`, where it is the CPU, and `set_default_device`
+- the seeds of `npmlp.cuda`; the switches of `npmlp.backends.cudnn`
 
 ## Different from PyTorch
 
 - Only the CPU, and only float32, float64, int64, uint8 and bool.
+- `__version__` is npmlp's own.
 - No second derivatives: `create_graph=True` is refused.
+- An `autograd.Function` has one output with a gradient, and changes no input in place.
+- `out=` must have the result's shape, or no entries; PyTorch warns of others and resizes them.
 - A recorded change in place of a view, such as `y[0].mul_(3)` where gradients are needed, is
   refused; so is a view that was made before its base changed in a recorded way.
 - An index of dtype uint8 is refused: PyTorch takes it for a mask, NumPy for positions.
@@ -72,7 +82,7 @@ Results, warnings and random draws are those of PyTorch 2.13 on the CPU.
   pickle, so neither library reads the other's files. A whole Module is not saved; its state_dict
   is. Tensors are not pickled.
 - A data set has `__getitem__`; one that can only be iterated over is refused.
-- `nn.functional.pad` pads the last two dimensions at most.
+- `nn.functional.pad` pads the last two dimensions at most; `dropout2d` takes (N, C, H, W) alone.
 """
 
 
@@ -87,6 +97,7 @@ def look_up(path: str) -> object:
 def names(ours: str, theirs: str) -> list[str]:
     """The public names that both have, without modules and without what a module imports to use."""
     here, there = look_up(ours), look_up(theirs)
+    own = getattr(here, "__all__", ())
     package = isinstance(here, type) or hasattr(here, "__path__")
     found = []
     for name in dir(here):
@@ -95,6 +106,7 @@ def names(ours: str, theirs: str) -> list[str]:
         value = getattr(here, name)
         home = getattr(value, "__module__", None)
         foreign = home is not None and not home.startswith("npmlp" if package else ours)
+        foreign = foreign and name not in own
         if not isinstance(value, types.ModuleType) and not foreign:
             found.append(name)
     return sorted(found, key=lambda name: (name.lower(), name))
@@ -109,8 +121,8 @@ def text() -> str:
         parts.append(f"## {ours}\n\n{lines}\n")
         if ours == "npmlp.Tensor":
             parts.append(
-                "And Python's operators: `+ - * / ** @`, `& | ~`, comparisons, `abs`, `len`, "
-                "indexing.\n"
+                "And Python's operators: `+ - * / // % ** @`, `& | ^ ~`, comparisons, `abs`, "
+                "`len`, `in`, indexing.\n"
             )
     return "\n".join(parts)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npmlp import dtypes
-from npmlp.errors import DTypeError, ShapeError
+from npmlp import dtypes, grad_mode
+from npmlp.errors import DTypeError, GraphError, ShapeError
 from npmlp.ops.common import normalize_dim
 
 if TYPE_CHECKING:
@@ -75,3 +75,28 @@ def one_dtype(op: str, tensors: Sequence[Tensor]) -> list[Tensor]:
         raise ShapeError(f"{op}: got no tensors, expected at least one")
     dtype = dtypes.result_type([(t.dtype, t.ndim > 0) for t in tensors])
     return [t.to(dtype) for t in tensors]
+
+
+def into(op: str, out: Tensor | None, result: Tensor) -> Tensor:
+    """The result, or with `out` its values written there, as PyTorch's functions with out= do.
+
+    Raises: GraphError where a gradient is required, ShapeError for another shape than the result's
+    (PyTorch warns and resizes), DTypeError for a dtype that the result does not fit.
+    """
+    if out is None:
+        return result
+    if grad_mode.mode.recording and (result._requires_grad or out._requires_grad):
+        raise GraphError(
+            f"{op}: with out= nothing is recorded, but one of the arguments requires a gradient; "
+            "leave out= away, or do it under npmlp.no_grad()"
+        )
+    if not np.can_cast(result._data.dtype, out._data.dtype, "same_kind"):
+        raise DTypeError(f"{op}: a result of {result.dtype} does not fit into out of {out.dtype}")
+    if out._data.shape != result._data.shape:
+        if out._data.size:
+            raise ShapeError(
+                f"{op}: out has shape {out._data.shape}, expected the result's "
+                f"{result._data.shape}, or no entries at all"
+            )
+        out._data = np.empty(result._data.shape, out._data.dtype)  # grown, as in PyTorch
+    return out._write(result._data)

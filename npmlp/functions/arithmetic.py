@@ -12,24 +12,26 @@ import numpy as np
 from npmlp import dtypes
 from npmlp.autograd import apply
 from npmlp.errors import DTypeError
-from npmlp.functions.arguments import Scalar, as_float, together
-from npmlp.ops import binary, compare, linear
+from npmlp.functions.arguments import Scalar, as_float, into, together
+from npmlp.ops import binary, compare, division, linear
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
 
 
-def add(input: Any, other: Any, *, alpha: Scalar = 1) -> Tensor:
+def add(input: Any, other: Any, *, alpha: Scalar = 1, out: Tensor | None = None) -> Tensor:
     """input + alpha · other"""
-    return apply(binary.ADD, *together("add", input, _times("add", other, alpha)))
+    result = apply(binary.ADD, *together("add", input, _times("add", other, alpha)))
+    return into("add", out, result)
 
 
-def sub(input: Any, other: Any, *, alpha: Scalar = 1) -> Tensor:
+def sub(input: Any, other: Any, *, alpha: Scalar = 1, out: Tensor | None = None) -> Tensor:
     """input - alpha · other"""
     for x in (input, other):
         if isinstance(x, bool) or (hasattr(x, "_data") and x._data.dtype.kind == "b"):
             raise DTypeError("sub: bools cannot be subtracted; use ~x for the opposite, or .long()")
-    return apply(binary.SUB, *together("sub", input, _times("sub", other, alpha)))
+    result = apply(binary.SUB, *together("sub", input, _times("sub", other, alpha)))
+    return into("sub", out, result)
 
 
 def _times(op: str, other: Any, alpha: Scalar) -> Any:
@@ -40,19 +42,29 @@ def _times(op: str, other: Any, alpha: Scalar) -> Any:
     return other * alpha
 
 
-def mul(input: Any, other: Any) -> Tensor:
+def mul(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     """input · other, entry by entry"""
-    return apply(binary.MUL, *together("mul", input, other))
+    return into("mul", out, apply(binary.MUL, *together("mul", input, other)))
 
 
-def div(input: Any, other: Any) -> Tensor:
+def div(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
     """input / other, entry by entry; integers are divided as floats of the default dtype"""
     if not hasattr(other, "_data"):  # a byte is divided by 300, not by what is left of it
         input = as_float(input)
     elif not hasattr(input, "_data"):
         other = as_float(other)
     x, y = together("div", input, other)
-    return apply(binary.DIV, as_float(x), as_float(y))
+    return into("div", out, apply(binary.DIV, as_float(x), as_float(y)))
+
+
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """⌊input / other⌋, in the dtype of both; it has no gradient"""
+    return apply(division.FLOOR_DIVIDE, *together("floor_divide", input, other))
+
+
+def remainder(input: Any, other: Any) -> Tensor:
+    """input - other · ⌊input / other⌋, with the sign of other"""
+    return apply(division.REMAINDER, *together("remainder", input, other))
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
@@ -78,9 +90,9 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
     return apply(binary.MINIMUM, *together("minimum", input, other))
 
 
-def matmul(input: Tensor, other: Tensor) -> Tensor:
+def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The matrix product; vectors and batches of matrices as in PyTorch"""
-    return apply(linear.MATMUL, *together("matmul", input, other))
+    return into("matmul", out, apply(linear.MATMUL, *together("matmul", input, other)))
 
 
 # --------------------------------------------------------------------------- comparisons and choice

@@ -13,8 +13,8 @@ from npmlp import dtypes
 from npmlp.autograd import apply
 from npmlp.errors import DTypeError, ShapeError
 from npmlp.functions.arguments import Scalar, as_float, one_dtype
-from npmlp.functions.arithmetic import where
-from npmlp.ops import activation, elementwise
+from npmlp.functions.arithmetic import pow, where
+from npmlp.ops import activation, elementwise, logarithms, rounding, trigonometric
 from npmlp.ops.common import normalize_dim
 
 if TYPE_CHECKING:
@@ -38,14 +38,80 @@ def log(input: Tensor) -> Tensor:
     return apply(elementwise.LOG, as_float(input))
 
 
+def log2(input: Tensor) -> Tensor:
+    """The logarithm to the base 2"""
+    return apply(logarithms.LOG2, as_float(input))
+
+
+def log10(input: Tensor) -> Tensor:
+    """The logarithm to the base 10"""
+    return apply(logarithms.LOG10, as_float(input))
+
+
+def log1p(input: Tensor) -> Tensor:
+    """ln(1 + input), exact for small input"""
+    return apply(logarithms.LOG1P, as_float(input))
+
+
 def sqrt(input: Tensor) -> Tensor:
     """The square root; nan below 0"""
     return apply(elementwise.SQRT, as_float(input))
 
 
+def square(input: Tensor) -> Tensor:
+    """input²"""
+    return pow(input, 2)
+
+
+def sin(input: Tensor) -> Tensor:
+    """The sine, of radians"""
+    return apply(trigonometric.SIN, as_float(input))
+
+
+def cos(input: Tensor) -> Tensor:
+    """The cosine, of radians"""
+    return apply(trigonometric.COS, as_float(input))
+
+
+def tan(input: Tensor) -> Tensor:
+    """The tangent, of radians"""
+    return apply(trigonometric.TAN, as_float(input))
+
+
 def abs(input: Tensor) -> Tensor:
     """|input|"""
     return apply(elementwise.ABS, input)
+
+
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1; its gradient is 0"""
+    return apply(rounding.SIGN, input)
+
+
+def floor(input: Tensor) -> Tensor:
+    """The next whole number below; its gradient is 0"""
+    return apply(rounding.FLOOR, _not_bool("floor", input))
+
+
+def ceil(input: Tensor) -> Tensor:
+    """The next whole number above; its gradient is 0"""
+    return apply(rounding.CEIL, _not_bool("ceil", input))
+
+
+def trunc(input: Tensor) -> Tensor:
+    """The next whole number towards 0; its gradient is 0"""
+    return apply(rounding.TRUNC, _not_bool("trunc", input))
+
+
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """To so many decimals, halves to the even neighbour; its gradient is 0"""
+    return apply(rounding.ROUND, _not_bool("round", input), decimals=int(decimals))
+
+
+def _not_bool(op: str, input: Tensor) -> Tensor:
+    if input.dtype is dtypes.bool:
+        raise DTypeError(f"{op}: input has dtype torch.bool; convert it with .long() or .float()")
+    return input
 
 
 def clamp(

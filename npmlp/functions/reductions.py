@@ -5,26 +5,46 @@ max and min have three faces, as in PyTorch: of all entries, along a dimension, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npmlp import dtypes
 from npmlp.autograd import apply
+from npmlp.errors import DTypeError, OutsideSubsetError
 from npmlp.functions.arguments import Dim, dims_of
 from npmlp.functions.arithmetic import maximum, minimum
-from npmlp.ops import extreme, reduce
+from npmlp.ops import extreme, moments, reduce, running
 from npmlp.ops.common import normalize_dim
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
 
 
-class ValuesIndices(NamedTuple):
-    """What `max(x, dim)` and `min(x, dim)` return."""
+class ValuesIndices(tuple["Tensor", "Tensor"]):
+    """What max and min along a dimension, sort and topk return: a pair with names."""
 
-    values: Tensor
-    indices: Tensor
+    op: str
+
+    def __new__(cls, op: str, values: Tensor, indices: Tensor) -> ValuesIndices:
+        """The pair that `op` returns."""
+        pair = super().__new__(cls, (values, indices))
+        pair.op = op
+        return pair
+
+    @property
+    def values(self) -> Tensor:
+        """The entries that were chosen."""
+        return self[0]
+
+    @property
+    def indices(self) -> Tensor:
+        """Where they stood."""
+        return self[1]
+
+    def __repr__(self) -> str:
+        """As PyTorch prints it."""
+        return f"torch.return_types.{self.op}(\nvalues={self[0]!r},\nindices={self[1]!r})"
 
 
 def sum(
@@ -55,13 +75,70 @@ def var(
 
     `unbiased`, PyTorch's older spelling, stands for correction 1 (True) or 0 (False).
     """
+    dims, correction = _degrees("var", input, dim, unbiased, correction)
+    return apply(reduce.VAR, input, dim=dims, keepdim=keepdim, correction=correction)
+
+
+def std(
+    input: Tensor,
+    dim: Dim | bool = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float = 1,
+) -> Tensor:
+    """The root of var, with the same arguments"""
+    dims, correction = _degrees("std", input, dim, unbiased, correction)
+    return apply(moments.STD, input, dim=dims, keepdim=keepdim, correction=correction)
+
+
+def _degrees(
+    op: str, input: Tensor, dim: Dim | bool, unbiased: bool | None, correction: float
+) -> tuple[tuple[int, ...], float]:
+    """The dimensions, and what is taken off their number of entries."""
     if isinstance(dim, bool):  # var(x, unbiased)
         dim, unbiased = None, dim
     if unbiased is not None:
         correction = int(unbiased)
-    return apply(
-        reduce.VAR, input, dim=dims_of("var", input, dim), keepdim=keepdim, correction=correction
-    )
+    return dims_of(op, input, dim), correction
+
+
+def norm(
+    input: Tensor,
+    p: float | str | None = "fro",
+    dim: Dim = None,
+    keepdim: bool = False,
+    *,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """(Σ |x|^p)^(1/p) over `dim`, or over all entries; the largest |x| where p is inf"""
+    if p == "nuc":
+        raise OutsideSubsetError(
+            "norm: p='nuc', the nuclear norm, is outside npmlp; numpy.linalg.norm(x.numpy(), 'nuc')"
+        )
+    if dtype is dtypes.float32 and input.dtype is dtypes.float64:
+        raise DTypeError("norm: dtype torch.float32 is narrower than input's; convert the result")
+    x = input if dtype is None else input.to(dtype)
+    order = 2.0 if p is None or p == "fro" else float(p)
+    return apply(moments.VECTOR_NORM, x, dim=dims_of("norm", x, dim), keepdim=keepdim, ord=order)
+
+
+def prod(
+    input: Tensor,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """Π along `dim`, or of all entries; integers are multiplied as int64"""
+    x = input if dtype is None else input.to(dtype)
+    return apply(running.PROD, x, dim=dims_of("prod", x, dim), keepdim=keepdim)
+
+
+def cumsum(input: Tensor, dim: int, *, dtype: dtypes.dtype | None = None) -> Tensor:
+    """The sums of the first 1, 2, … entries along `dim`; integers are summed as int64"""
+    x = input if dtype is None else input.to(dtype)
+    return apply(running.CUMSUM, x, dim=normalize_dim("cumsum", dim, x.ndim))
 
 
 # ----------------------------------------------------------------------------------------- extremes
@@ -98,10 +175,15 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 def _extreme_with_index(spec: Any, op: str, x: Tensor, dim: int, keepdim: bool) -> ValuesIndices:
     d = normalize_dim(op, dim, x.ndim)
     if x.ndim == 0:  # a scalar is the extreme of itself, with index 0
-        return ValuesIndices(x.clone(), x._wrap(np.zeros((), np.int64)))
-    return ValuesIndices(*apply(spec, x, dim=(d,), keepdim=keepdim))
+        return ValuesIndices(op, x.clone(), x._wrap(np.zeros((), np.int64)))
+    return ValuesIndices(op, *apply(spec, x, dim=(d,), keepdim=keepdim))
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the largest entry along `dim`, the first of equals; of all entries if None"""
     return apply(extreme.ARGMAX, input, dim=dims_of("argmax", input, dim), keepdim=keepdim)
+
+
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index of the smallest entry along `dim`, the first of equals; of all entries if None"""
+    return apply(extreme.ARGMIN, input, dim=dims_of("argmin", input, dim), keepdim=keepdim)

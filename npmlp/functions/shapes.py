@@ -13,6 +13,7 @@ import numpy as np
 from npmlp.autograd import apply
 from npmlp.errors import ShapeError
 from npmlp.functions.arguments import Dim, dims_of, one_dtype
+from npmlp.node import named
 from npmlp.ops import shape
 from npmlp.ops.common import normalize_dim
 from npmlp.ops.shape import resolve_shape
@@ -71,20 +72,35 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     dims = list(range(input.ndim))
     if dims:
         dims[a], dims[b] = dims[b], dims[a]
-    return apply(shape.PERMUTE, input, dims=tuple(dims))
+    return named(apply(shape.PERMUTE, input, dims=tuple(dims)), "TransposeBackward0")
+
+
+def t(input: Tensor) -> Tensor:
+    """A view of a matrix transposed; a vector or number as it is"""
+    if input.ndim > 2:
+        raise ShapeError(f"t: the tensor has {input.ndim} dimensions, expected at most 2")
+    return named(permute(input, range(input.ndim)[::-1]), "TBackward0")
+
+
+def ravel(input: Tensor) -> Tensor:
+    """The entries in one dimension: a view where possible, else a copy"""
+    return reshape(input, (-1,))
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """A view with a dimension of size 1 put in at `dim`"""
     d = normalize_dim("unsqueeze", dim, input.ndim + 1)
-    return view(input, (*input._data.shape[:d], 1, *input._data.shape[d:]))
+    result = view(input, (*input._data.shape[:d], 1, *input._data.shape[d:]))
+    return named(result, "UnsqueezeBackward0")
 
 
 def squeeze(input: Tensor, dim: Dim = None) -> Tensor:
     """A view without the dimensions of size 1, or without those among `dim`"""
     chosen = dims_of("squeeze", input, dim)
     old = input._data.shape
-    return view(input, tuple(n for i, n in enumerate(old) if n != 1 or i not in chosen))
+    result = view(input, tuple(n for i, n in enumerate(old) if n != 1 or i not in chosen))
+    variant = 0 if dim is None else 1 if isinstance(dim, int) else 2
+    return named(result, f"SqueezeBackward{variant}")
 
 
 def expand(input: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -30,3 +30,14 @@ class Dropout(Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}, inplace={self.inplace}"
+
+
+class Dropout2d(Dropout):
+    """y = x · m / (1 - p) with one m for each channel of each image; y = x in evaluation.
+
+    Parameters, Raises: as in Dropout. For convolutions, whose neighbouring entries say the same.
+    Source: Tompson and others 2015, Efficient Object Localization Using Convolutional Networks.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout2d(input, self.p, self.training, self.inplace)

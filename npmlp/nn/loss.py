@@ -37,6 +37,26 @@ class MSELoss(_Loss):
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
+class BCELoss(_Loss):
+    """-w (y · ln x + (1 - y) · ln(1 - x)) of probabilities x; BCEWithLogitsLoss loses fewer digits.
+
+    Parameters: `weight` w, a Tensor that broadcasts to the input, or None for 1.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", weight)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
+
+
 class BCEWithLogitsLoss(_Loss):
     """-w (p · y · ln σ(x) + (1 - y) · ln(1 - σ(x))), computed without overflow.
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-from npmlp.errors import OutsideSubsetError
 from npmlp.nn.parameter import Parameter
+from npmlp.outside import outside
 from npmlp.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -138,9 +138,7 @@ class Tree:
         # only reached where ordinary look-up has failed
         kind = type(self).__name__
         if name in _OUTSIDE:
-            raise OutsideSubsetError(
-                f"{kind}.{name}: npmlp's modules do not have it; see docs/subset.md"
-            )
+            raise outside(f"{kind}.{name}")
         hint = ""
         if "_module_names" not in self.__dict__:
             hint = f"; was super().__init__() called first in {kind}.__init__?"

@@ -1,7 +1,7 @@
 """Extremes: the largest or smallest of many entries, over all dimensions or over those in `dim`.
 
-amax and amin share a gradient among equals. max_dim, min_dim and argmax choose one, the first, and
-say which: its index.
+amax and amin share a gradient among equals. max_dim, min_dim, argmax and argmin choose one, the
+first, and say which: its index.
 """
 
 from __future__ import annotations
@@ -190,21 +190,42 @@ def argmax_forward(x: Array, dim: Dims, keepdim: bool) -> Array:
     return x.reshape(-1).argmax().reshape((1,) * x.ndim if keepdim else ())
 
 
-def argmax_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
-    _check_not_empty("argmax", shapes[0], attrs["dim"])
-    shape = reduced_shape(shapes[0], attrs["dim"], attrs["keepdim"])
-    return Layout(outs=(ArraySpec(shape, np.dtype(np.int64)),))
+def argmin_forward(x: Array, dim: Dims, keepdim: bool) -> Array:
+    if len(dim) == 1:
+        return x.argmin(axis=dim[0], keepdims=keepdim)
+    return x.reshape(-1).argmin().reshape((1,) * x.ndim if keepdim else ())
+
+
+def index_layout(op: str) -> Any:
+    def layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
+        _check_not_empty(op, shapes[0], attrs["dim"])
+        shape = reduced_shape(shapes[0], attrs["dim"], attrs["keepdim"])
+        return Layout(outs=(ArraySpec(shape, np.dtype(np.int64)),))
+
+    return layout
+
+
+def index_samples(rng: np.random.Generator) -> list[Sample]:
+    return [s for s in extreme_samples(rng) if len(s.attrs["dim"]) in (1, s.inputs[0].ndim)]
 
 
 ARGMAX = OpSpec(
     name="argmax",
     forward=argmax_forward,
     backward=None,
-    layout=argmax_layout,
-    samples=lambda rng: [
-        s for s in extreme_samples(rng) if len(s.attrs["dim"]) in (1, s.inputs[0].ndim)
-    ],
+    layout=index_layout("argmax"),
+    samples=index_samples,
     bad_inputs=no_entries("argmax"),
     tol=ROUNDING,
     source=PYTORCH + "argmax: the index of the (first) largest entry",
+)
+ARGMIN = OpSpec(
+    name="argmin",
+    forward=argmin_forward,
+    backward=None,
+    layout=index_layout("argmin"),
+    samples=index_samples,
+    bad_inputs=no_entries("argmin"),
+    tol=ROUNDING,
+    source=PYTORCH + "argmin: the index of the (first) smallest entry",
 )

@@ -127,6 +127,7 @@ class OpSpec:
     broadcasts : inputs broadcast against each other; the engine sums gradients back to their shapes
     view : the output is a view of the first input and copies nothing
     blas : the oracle calls BLAS
+    flat : the gradient is 0 everywhere, since the output is constant between jumps
     """
 
     name: str
@@ -143,6 +144,7 @@ class OpSpec:
     broadcasts: bool = False
     view: bool = False
     blas: bool = False
+    flat: bool = False
 
 
 def away_from(*kinks: float, by: float = 1e-2) -> Callable[..., tuple[Any, ...]]:

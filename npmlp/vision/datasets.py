@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npmlp.creation import from_numpy
-from npmlp.errors import OutsideSubsetError
+from npmlp.outside import outside
 from npmlp.utils.data import Batch, Dataset
 from npmlp.vision.files import CLASSES, TEST, TRAIN
 from npmlp.vision.locate import Place, load_splits, search_places
@@ -175,8 +175,9 @@ class FashionMNIST(Images):
 
 def __getattr__(name: str) -> Any:
     if name[:1].isupper():  # torchvision's classes; anything else is a plain AttributeError
-        raise OutsideSubsetError(
-            f"npmlp.vision.datasets.{name}: npmlp has FashionMNIST; for other data write a class "
-            "with __getitem__ and __len__, with npmlp.vision.idx or npmlp.vision.csv to read files"
+        raise outside(
+            f"npmlp.vision.datasets.{name}",
+            "npmlp has FashionMNIST; for other data write a class with __getitem__ and __len__, "
+            "with npmlp.vision.idx or npmlp.vision.csv to read files",
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

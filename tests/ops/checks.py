@@ -318,6 +318,11 @@ SABOTAGE: dict[str, Callable[[Array], Array]] = {
 }
 
 
+def one_more(g: Array) -> Array:
+    """The sabotage of a gradient that is 0 everywhere."""
+    return g + 1
+
+
 def sabotaged(
     backward: Callable[..., tuple[Any, ...]], position: int, change: Callable[[Array], Array]
 ) -> Callable[..., tuple[Any, ...]]:

@@ -27,6 +27,7 @@ from checks import (
     largest,
     layout_of,
     numeric,
+    one_more,
     random_dout,
     run,
     sabotaged,
@@ -125,6 +126,14 @@ def test_whole_numbers_are_refused_or_computed_as_pytorch_does(name: str, dtype:
 
 
 # ---------------------------------------------------------------------------------- right numbers
+
+
+@pytest.mark.parametrize("name", [n for n, s in OPS.items() if s.flat])
+def test_a_flat_operation_has_a_gradient_of_zero(name: str) -> None:
+    for case in cases(name):
+        ran = run(OPS[name], case.inputs, case.attrs)
+        (grad,) = ran.backward(random_dout(case, ran.outs[0].shape))
+        assert not grad.any(), case
 
 
 @every_gradient
@@ -351,10 +360,14 @@ def test_a_wrong_gradient_fails_the_checks(name: str, kind: str) -> None:
     assert spec.backward is not None
     positions = {i for c in cases(name) for i, n in enumerate(wanted(spec, c.inputs)) if n}
     for position in positions:
-        wrong = dataclasses.replace(
-            spec, backward=sabotaged(spec.backward, position, SABOTAGE[kind])
-        )
-        tried = [case for case in cases(name) if _noticeable(case, position, wrong)][:3]
+        # a gradient that is 0 everywhere is wrong in one way only: by being another number
+        change = one_more if spec.flat else SABOTAGE[kind]
+        wrong = dataclasses.replace(spec, backward=sabotaged(spec.backward, position, change))
+        tried = [
+            case
+            for case in cases(name)
+            if (case.inputs[position].size if spec.flat else _noticeable(case, position, wrong))
+        ][:3]
         if not tried and kind == "moved by one entry":  # as in a sum over all: equal entries
             continue
         assert tried, f"no sample shows a gradient of input {position} that is {kind}"

@@ -225,7 +225,9 @@ def test_the_real_test_images_have_torchs_bits_in_every_batch():
 
 
 def test_what_torchvision_has_and_npmlp_has_not_is_named():
-    with pytest.raises(OutsideSubsetError, match=r"datasets\.CIFAR10: npmlp has FashionMNIST"):
+    with pytest.raises(
+        OutsideSubsetError, match=r"datasets\.CIFAR10: npmlp does not have it.*FashionMNIST"
+    ):
         npmlp.vision.datasets.CIFAR10()
     with pytest.raises(
         OutsideSubsetError, match=r"transforms\.ColorJitter: npmlp does not have it"

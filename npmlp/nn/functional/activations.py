@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from npmlp import dtypes, functions
 from npmlp.autograd import apply
 from npmlp.nn.functional.arguments import check_tensor
-from npmlp.ops import activation
+from npmlp.ops import activation, bent_lines
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -26,6 +26,34 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     check_tensor("leaky_relu", "input", input)
     result = apply(activation.LEAKY_RELU, input, negative_slope=float(negative_slope))
     return input._become("leaky_relu_", result) if inplace else result
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """input where it is positive, else alpha · (e ^ input - 1)"""
+    check_tensor("elu", "input", input)
+    result = apply(bent_lines.ELU, input, alpha=float(alpha))
+    return input._become("elu_", result) if inplace else result
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """ln(1 + e ^ (beta · input)) / beta; input itself where beta · input is above `threshold`"""
+    check_tensor("softplus", "input", input)
+    return apply(bent_lines.SOFTPLUS, input, beta=float(beta), threshold=float(threshold))
+
+
+def hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
+    """input, raised to min_val and lowered to max_val"""
+    check_tensor("hardtanh", "input", input)
+    bounds = {"min_val": float(min_val), "max_val": float(max_val)}
+    result = apply(bent_lines.HARDTANH, input, **bounds)
+    return input._become("hardtanh_", result) if inplace else result
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(0, input), and at most 6"""
+    return hardtanh(input, 0.0, 6.0, inplace)
 
 
 def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:

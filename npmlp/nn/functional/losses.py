@@ -16,7 +16,7 @@ from npmlp import functions
 from npmlp.autograd import apply
 from npmlp.errors import DataError, DTypeError, NpmlpError, ShapeError
 from npmlp.nn.functional.arguments import check_constant, check_tensor, choose_reduction
-from npmlp.ops import classification, loss
+from npmlp.ops import classification, loss, probability
 from npmlp.ops.spec import OpSpec
 
 if TYPE_CHECKING:
@@ -281,6 +281,27 @@ def _check_broadcast(op: str, input: Tensor, target: Tensor) -> None:
         "Give both the same shape.",
         stacklevel=4,
     )
+
+
+def binary_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """-w [y log x + (1 - y) log(1 - x)], x the input, a probability, and y the target
+
+    Parameters: both of one shape and dtype, from 0 to 1; `weight` broadcasts to it. A logarithm
+    is held at -100 or above. Raises: ShapeError, DTypeError, DataError for other numbers.
+    """
+    op = "binary_cross_entropy"
+    reduction = choose_reduction(size_average, reduce, reduction)
+    for name, x in (("input", input), ("target", target)):
+        check_tensor(op, name, x)
+    check_constant(op, "weight", weight)
+    return apply(probability.BCE, input, target, weight, reduction=reduction)
 
 
 def binary_cross_entropy_with_logits(

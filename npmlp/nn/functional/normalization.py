@@ -146,6 +146,31 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     return input._become("dropout_", result) if inplace else result
 
 
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Each channel (N, C) 0 with probability p, else divided by 1 - p; input if not `training`
+
+    Source: Tompson et al., Efficient Object Localization Using Convolutional Networks, 2015.
+    """
+    check_tensor("dropout2d", "input", input)
+    if not 0 <= p <= 1:
+        raise NpmlpError(f"dropout2d: p is {p}, expected a probability from 0 to 1")
+    if input.ndim != 4:  # three dimensions are (N, C, L) for PyTorch today, (C, H, W) tomorrow
+        raise ShapeError(
+            f"dropout2d: input has shape {tuple(input.shape)}, expected (N, C, H, W); use unsqueeze"
+        )
+    if p == 0 or not training or input.numel() == 0:
+        return input
+    channels = input._data.shape[:-2]
+    keep = random.default_generator.dropout_mask(channels, p)[..., None, None]
+    number = input._data.dtype.type
+    scale = 0.0 if p == 1 else float(number(1) / number(1 - p))
+    mask = input._wrap(np.array(np.broadcast_to(keep, input._data.shape)))
+    result = apply(dropout_ops.DROPOUT, input, mask, scale=scale)
+    return input._become("dropout2d_", result) if inplace else result
+
+
 def _memory_order(x: Array) -> list[int]:
     """The dimensions, the slowest first, in which PyTorch lays out a new tensor that is like x.
 

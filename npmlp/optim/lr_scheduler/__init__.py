@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NoReturn
 
-from npmlp.errors import OutsideSubsetError
 from npmlp.optim.lr_scheduler.base import LRScheduler
 from npmlp.optim.lr_scheduler.one_cycle import OneCycleLR
 from npmlp.optim.lr_scheduler.plateau import ReduceLROnPlateau
@@ -16,10 +15,11 @@ from npmlp.optim.lr_scheduler.schedules import (
     MultiStepLR,
     StepLR,
 )
+from npmlp.outside import outside
 
 
-def __getattr__(name: str) -> Any:
-    raise OutsideSubsetError(
-        f"npmlp.optim.lr_scheduler.{name}: npmlp does not have it; LambdaLR makes any schedule "
-        "from a function of the step (docs/subset.md lists the others)"
+def __getattr__(name: str) -> NoReturn:
+    raise outside(
+        f"npmlp.optim.lr_scheduler.{name}",
+        "LambdaLR makes any schedule from a function of the step",
     )

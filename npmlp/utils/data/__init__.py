@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from npmlp.errors import OutsideSubsetError
+from npmlp.outside import outside
 from npmlp.utils.data.collate import default_collate, default_convert
 from npmlp.utils.data.dataset import (
     Batch,
@@ -43,7 +43,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # PyTorch's names; anything else is a plain AttributeError
     if name[:1].isupper() or name == "get_worker_info":
-        raise OutsideSubsetError(
-            f"npmlp.utils.data.{name}: npmlp does not have it; docs/subset.md lists what it has"
-        )
+        raise outside(f"npmlp.utils.data.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

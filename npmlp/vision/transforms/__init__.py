@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from npmlp.errors import OutsideSubsetError
+from npmlp.outside import outside
 from npmlp.vision.transforms.augment import InterpolationMode, RandomAffine, RandomHorizontalFlip
 from npmlp.vision.transforms.compose import (
     BatchTransform,
@@ -28,9 +28,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name[:1].isupper():  # torchvision's classes; anything else is a plain AttributeError
-        raise OutsideSubsetError(
-            f"npmlp.vision.transforms.{name}: npmlp does not have it; wrap a function of your own "
-            "with Lambda, or use one of those in docs/subset.md"
-        )
+    if (
+        name[:1].isupper() or name == "v2"
+    ):  # torchvision's classes; anything else is a plain AttributeError
+        raise outside(f"npmlp.vision.transforms.{name}", "wrap a function of your own with Lambda")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,190 @@
+"""RMSprop: each gradient over the root of its own mean square."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from npmlp.ops.spec import Array
+from npmlp.optim.adam import _count, _lerp
+from npmlp.optim.optimizer import (
+    Group,
+    Optimizer,
+    Params,
+    check_arrays,
+    check_implementation,
+    check_option,
+)
+from npmlp.tensor import Tensor
+
+
+@np.errstate(all="ignore")  # infinity and NaN pass through, as in PyTorch
+def rmsprop_update(
+    param: Array,
+    grad: Array,
+    square_avg: Array,
+    momentum_buffer: Array | None,
+    grad_avg: Array | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    maximize: bool,
+) -> None:
+    """One step for one parameter, in place. `grad_avg` is None unless centered, `momentum_buffer`
+    is None without momentum.
+
+    The operations are PyTorch's, in its order; where it multiplies and adds at once, it rounds once
+    and this twice.
+    """
+    if maximize:
+        grad = -grad
+    if weight_decay != 0:
+        grad = grad + weight_decay * param
+    square_avg *= alpha
+    square_avg += (1 - alpha) * grad * grad
+    variance = square_avg
+    if grad_avg is not None:
+        grad_avg[...] = _lerp(grad_avg, grad, 1 - alpha)
+        variance = square_avg - grad_avg * grad_avg
+    avg = np.sqrt(variance) + eps
+    if momentum_buffer is not None:
+        momentum_buffer *= momentum
+        momentum_buffer += grad / avg
+        param -= lr * momentum_buffer
+    else:
+        param -= lr * (grad / avg)
+
+
+class RMSprop(Optimizer):
+    """RMSprop: the gradient over the root of the mean square of the gradients so far.
+
+        g ← ∇f(θ) + weight_decay · θ                (−∇f(θ) with maximize)
+        v ← α v + (1 − α) g²
+        m ← α m + (1 − α) g, and v − m² instead of v below          (only if centered)
+        b ← momentum · b + g / (√v + eps)                           (only if momentum ≠ 0)
+        θ ← θ − lr · b, or without momentum θ − lr · g / (√v + eps)
+
+    Parameters
+    ----------
+    params : parameters, named parameters or groups of them; see Optimizer
+    lr : learning rate per step, a number or a Tensor of one entry
+    alpha : the average looks back about 1 / (1 − α) steps
+    eps : added after the root
+    weight_decay, momentum : numbers of at least 0
+    centered : divide by the deviation from the mean gradient
+    maximize : go up instead of down
+    foreach : accepted, and changes nothing
+
+    Raises
+    ------
+    ValueError, TypeError : an option out of its range, or parameters that cannot be optimized
+    OutsideSubsetError : capturable=True or differentiable=True
+
+    Notes
+    -----
+    In state_dict: `step` (a Tensor, as in PyTorch), `square_avg`, `momentum_buffer`, `grad_avg`.
+
+    Source: Tieleman, Hinton 2012, Neural Networks for Machine Learning, lecture 6.5; centered:
+    Graves 2013 (arXiv:1308.0850), equations 38-45; eps outside of the root, as PyTorch has it.
+
+    Example
+    -------
+    >>> import npmlp
+    >>> w = npmlp.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = npmlp.optim.RMSprop([w], lr=0.01)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()  # the first step is lr / √(1 - alpha) in every direction
+    >>> w.detach()
+    tensor([0.9000, 1.9000])
+    """
+
+    _buffers: ClassVar[tuple[str, ...]] = ("square_avg", "momentum_buffer", "grad_avg")
+    _absent: ClassVar[Group] = {
+        "momentum": 0,
+        "centered": False,
+        "capturable": False,
+        "foreach": None,
+        "maximize": False,
+        "differentiable": False,
+    }
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        defaults: Group = {
+            "lr": lr,
+            "momentum": momentum,
+            "alpha": alpha,
+            "eps": eps,
+            "centered": centered,
+            "weight_decay": weight_decay,
+            "capturable": capturable,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+        }
+        self._check_options(defaults)
+        super().__init__(params, defaults)
+
+    def _check_options(self, options: Group) -> None:
+        for name in ("lr", "eps", "momentum", "weight_decay", "alpha"):
+            check_option(self._name, name, options[name])
+        check_implementation(self._name, options)
+
+    def _state_for(self, param: Tensor, saved: Any, where: str) -> Any:
+        state = super()._state_for(param, saved, where)
+        for key in ("step", "square_avg"):
+            if state and state.get(key) is None:
+                raise self._misfit(f"{where} has no {key!r}; was it saved by another optimizer?")
+        if state and not isinstance(state["step"], Tensor):  # a plain number, in older versions
+            state["step"] = _count(state["step"])
+        return state
+
+    def _update_group(self, group: Group) -> None:
+        # float(), because a NumPy scalar or a Tensor would make float32 arithmetic float64
+        lr, alpha, eps = float(group["lr"]), float(group["alpha"]), float(group["eps"])
+        weight_decay, momentum = float(group["weight_decay"]), float(group["momentum"])
+        for p in group["params"]:
+            if p._grad is None:
+                continue
+            state = self.state[p] or self._begin(p)
+            param, grad, square_avg = p._data, p._grad._data, state["square_avg"]._data
+            buf = self._kept(p, "momentum_buffer") if momentum > 0 else None
+            grad_avg = self._kept(p, "grad_avg") if group["centered"] else None
+            kept = [a for a in (square_avg, buf, grad_avg) if a is not None]
+            check_arrays(self._name, param, grad, *kept)
+            state["step"]._data += 1
+            rmsprop_update(
+                param, grad, square_avg, buf, grad_avg,
+                lr, alpha, eps, weight_decay, momentum, bool(group["maximize"]),
+            )  # fmt: skip
+            p._storage.version += 1
+
+    def _begin(self, p: Tensor) -> dict[str, Tensor]:
+        """The state before the first step; momentum and centered add theirs."""
+        state = self.state[p]
+        state["step"] = _count(0)
+        state["square_avg"] = Tensor._wrap(np.zeros_like(p._data))
+        return state
+
+    def _kept(self, p: Tensor, key: str) -> Array:
+        """What momentum or centered keep, from zero on; they may be switched on later by hand."""
+        state = self.state[p]
+        if state.get(key) is None:
+            state[key] = Tensor._wrap(np.zeros_like(p._data))
+        array: Array = state[key]._data
+        return array
