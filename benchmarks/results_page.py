@@ -106,6 +106,10 @@ class Tables:
         same, count, apart = self.measured[name].epochs_alike()
         return f"after {same} of {count} epochs, and {100 * apart:.2f} points apart at most"
 
+    def has_grid(self, name: str) -> bool:
+        """Whether a shipped grid is measured, and its heatmap beside the page."""
+        return (HERE / "results" / f"{name}.json").exists()
+
     def lr_drops(self, name: str, seed: int = 0) -> str:
         """After which epochs the plateau scheduler lowered the rate."""
         rates = self.measured[name].trainings["npmlp"].get(seed, {}).get("lr_by_epoch", [])
