@@ -30,6 +30,15 @@ def test_the_page_is_what_the_measured_files_say() -> None:
     assert PAGE.read_text(encoding="utf-8") == render()
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_reached_its_goal_with_pytorchs_accuracy(name: str) -> None:
+    from measured import Measured
+
+    found = Measured(name)
+    assert len(found.seeds("npmlp")) >= 3
+    assert found.shortfalls() == []  # the goal, and the interval of the difference to PyTorch
+
+
 # ---------------------------------------------------------------------------------- what they say
 
 
