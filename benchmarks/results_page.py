@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import statistics
 from pathlib import Path
@@ -109,6 +110,28 @@ class Tables:
     def has_grid(self, name: str) -> bool:
         """Whether a shipped grid is measured, and its heatmap beside the page."""
         return (HERE / "results" / f"{name}.json").exists()
+
+    def best_cell(self, name: str) -> str:
+        """The best cell of a grid in words, with its accuracies."""
+        best = json.loads((HERE / "results" / f"{name}.json").read_text())["best"]
+        cell = ", ".join(f"{field} {value}" for field, value in best["values"].items())
+        return (
+            f"{cell}, with {best['validation_accuracy']:.4f} on the held-out images and "
+            f"{best['test_accuracy']:.4f} on the test images, which it was not chosen on"
+        )
+
+    def best_rates(self) -> str:
+        """Of the first grid, which batch sizes each learning rate is best for."""
+        with open(HERE / "results" / "lenet-batch-lr.csv", newline="") as file:
+            rows = list(csv.DictReader(file))  # best first
+        sizes: dict[float, list[int]] = {}
+        for size in sorted({int(row["batch_size"]) for row in rows}):
+            best = next(row for row in rows if int(row["batch_size"]) == size)
+            sizes.setdefault(float(best["lr"]), []).append(size)
+        return " and ".join(
+            f"{rate:g} is best for batches of {', '.join(map(str, of))}"
+            for rate, of in sizes.items()
+        )
 
     def lr_drops(self, name: str, seed: int = 0) -> str:
         """After which epochs the plateau scheduler lowered the rate."""
