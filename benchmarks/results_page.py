@@ -48,7 +48,8 @@ class Tables:
         seeds = found.seeds(engine)
         if not seeds:
             return DASH
-        return f"{found.mean(engine):.4f} ± {found.spread(engine):.4f} ({len(seeds)})"
+        spread = f" ± {found.spread(engine):.4f}" if len(seeds) > 1 else ""
+        return f"{found.mean(engine):.4f}{spread} ({len(seeds)})"
 
     def interval(self, name: str) -> str:
         """The difference in points with its 95 % interval."""
