@@ -33,10 +33,11 @@ def test_an_epoch_in_float64_is_pytorchs(name: str) -> None:
 
 # By how many units in the last place the losses of the first 100 steps part in float32: where sums
 # are added up in another order, last digits differ, and from step to step that grows. Eight times
-# what was seen (seed 0, AVX-512: 4 of the vanilla recipes, 38 of residual, 500 of lenet, where a
-# ReLU that was nearly 0 turned), for other processors order their sums otherwise. mixer, whose
-# steps take longer, is given 30
-ULPS = {"residual": 304, "lenet": 4000, "mixer": 304}
+# what was seen with seed 0 and AVX-512, for other processors order their sums otherwise: 4 of the
+# vanilla recipes, 38 of residual, 500 of lenet, where a ReLU that was nearly 0 turned, and in 30
+# steps of mixer, whose learning rate is high, 7,500, where PyTorch with rounding noise parted from
+# itself by 3,700 (reference_torch.parity)
+ULPS = {"residual": 304, "lenet": 4000, "mixer": 60_000}
 
 
 @pytest.mark.parametrize("name", RECIPES)
