@@ -117,8 +117,8 @@ class Tables:
         best = json.loads((HERE / "results" / f"{name}.json").read_text())["best"]
         cell = ", ".join(f"{field} {value}" for field, value in best["values"].items())
         return (
-            f"{cell}, with {best['validation_accuracy']:.4f} on the held-out images (standard error "
-            f"{best['standard_error']:.4f}; {best['as_good_within_it'] or 'no'} other cells are as "
+            f"{cell}, with {best['validation_accuracy']:.4f} on the held-out images (standard "
+            f"error {best['standard_error']:.4f}; {best['as_good_within_it'] or 'no'} other cells are as "
             f"good within it) and {best['test_accuracy']:.4f} on the test images, on which it was "
             "not chosen"
         )
