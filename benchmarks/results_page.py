@@ -116,11 +116,11 @@ class Tables:
         """The best cell of a grid in words, with its accuracies and what is as good."""
         best = json.loads((HERE / "results" / f"{name}.json").read_text())["best"]
         cell = ", ".join(f"{field} {value}" for field, value in best["values"].items())
+        others = best["as_good_within_it"] or "no"
         return (
             f"{cell}, with {best['validation_accuracy']:.4f} on the held-out images (standard "
-            f"error {best['standard_error']:.4f}; {best['as_good_within_it'] or 'no'} other cells are as "
-            f"good within it) and {best['test_accuracy']:.4f} on the test images, on which it was "
-            "not chosen"
+            f"error {best['standard_error']:.4f}; {others} other cells are as good within it) and "
+            f"{best['test_accuracy']:.4f} on the test images, on which it was not chosen"
         )
 
     def best_rates(self) -> str:
