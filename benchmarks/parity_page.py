@@ -105,16 +105,7 @@ def render() -> str:
         drift=drift,
         whole=read("whole-vanilla-float64"),
         faults=faults["faults"],
-        gpu=_gpu(),
     )
-
-
-def _gpu() -> str:
-    path = RESULTS / "gpu.json"
-    if not path.exists():
-        return "It has not been run on a GPU yet."
-    found = json.loads(path.read_text())
-    return str(found["text"])
 
 
 def main() -> None:

@@ -62,8 +62,7 @@ class Watch:
         def hook(module: Any, args: Any, output: Any) -> None:
             if not module.training:
                 return
-            calls = sum(name.partition("#")[0] == layer for name in self.record.activations)
-            name = layer if not calls else f"{layer}#{calls + 1}"
+            name = name_of_call(layer, self.record)
             x, y = self.to_array(args[0]), self.to_array(output)
             self.record.activations[name] = y
             kind = type(module).__name__
@@ -94,6 +93,12 @@ class Watch:
             for kept, value in optimizer.state.get(parameter, {}).items():
                 if value is not None:
                     record.moments[f"{name} {kept}"] = self.to_array(value).copy()
+
+
+def name_of_call(layer: str, record: Record) -> str:
+    """What the record calls the call of a layer that comes next: `relu`, then `relu#2`."""
+    calls = sum(name.partition("#")[0] == layer for name in record.activations)
+    return f"{layer}#{calls + 1}" if calls else layer
 
 
 def leaves(model: Any) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from npmlp.checkpoint import Array
 from npmlp.recipes import Recipe
-from reference_torch.parity.record import Record, Watch, of_torch
+from reference_torch.parity.record import Record, Watch, name_of_call, of_torch
 from reference_torch.parity.rounding import RoundingNoise
 from reference_torch.training import TorchTraining, to_tensors
 
@@ -106,9 +106,7 @@ class TorchStep:
         def hook(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor | None:
             if not self.imposed:
                 return None
-            seen = self.watch.record.activations
-            calls = sum(name.partition("#")[0] == layer for name in seen)
-            chosen = self.imposed[layer if not calls else f"{layer}#{calls + 1}"]
+            chosen = self.imposed[name_of_call(layer, self.watch.record)]
             (x,) = args
             decision = torch.from_numpy(np.ascontiguousarray(chosen)).to(x.device)
             if isinstance(module, nn.ReLU):
