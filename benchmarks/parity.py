@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import machine
+import torch
 import tyro
 
 from npmlp import recipes
@@ -69,7 +70,9 @@ def measure_lockstep() -> None:
     """Every recipe in both precisions."""
     for name in RECIPES:
         for dtype in DTYPES:
-            flags = command.Flags(recipe=name, dtype=dtype, steps=STEPS.get(name, 500))  # type: ignore[arg-type]
+            flags = command.Flags(
+                recipe=name, dtype=dtype, steps=STEPS.get(name, 500), threads=1  # type: ignore[arg-type]
+            )
             result, recipe = command.run(flags)
             keep(f"{name}-{dtype}", result.summary())
             print(f"{name:27} {dtype}: {'agrees' if result.agrees else result.finding}", flush=True)
@@ -82,7 +85,7 @@ def measure_faults() -> None:
     """What the comparison says of faults that were planted."""
     found = []
     for name, inject in FAULTS:
-        result, _ = command.run(command.Flags(recipe=name, steps=20, inject=inject))
+        result, _ = command.run(command.Flags(recipe=name, steps=20, inject=inject, threads=1))
         assert result.finding is not None, f"{inject} in {name} was not found"
         found.append(
             {
@@ -117,6 +120,7 @@ def main() -> None:
     unknown = set(flags.only) - PARTS.keys()
     if unknown:
         raise SystemExit(f"--only: there is no {', '.join(unknown)}; the parts: {', '.join(PARTS)}")
+    torch.set_num_threads(1)  # what else runs here would make two threads wait for one another
     for part in flags.only:
         PARTS[part]()
 

@@ -87,15 +87,15 @@ class Reproduction:
 
     def run(self) -> None:
         """Train everything that is missing, then further seeds where they are needed."""
-        for seed in range(self.flags.most_seeds):
-            self._do(
-                Training(dataclasses.replace(EVERYTHING[name], seed=seed), engine)
-                for name in self.names()
-                for engine in self._engines(name)
-                if seed < self.flags.seeds or self._undecided(name)
-            )
-            if self.stopping.is_set():
-                return
+        first = range(min(self.flags.seeds, self.flags.most_seeds))
+        self._do(t for name in self.names() for seed in first for t in self._trainings(name, seed))
+        for seed in range(self.flags.seeds, self.flags.most_seeds):
+            undecided = [name for name in self.names() if self._undecided(name)]
+            self._do(t for name in undecided for t in self._trainings(name, seed))
+
+    def _trainings(self, name: str, seed: int) -> list[Training]:
+        recipe = dataclasses.replace(EVERYTHING[name], seed=seed)
+        return [Training(recipe, engine) for engine in self._engines(name)]
 
     def _engines(self, name: str) -> tuple[str, ...]:
         """Which of the two train this recipe: the other patch sizes compare with npmlp's alone."""
