@@ -32,8 +32,9 @@ help:
 train: $(VENV)/.installed
 	$(PY) -m npmlp.train --arch vanilla
 
+# two processes, which hand each other tests while there are any left
 test: $(VENV)/.installed-test
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(PY) -m ruff check .

@@ -72,6 +72,17 @@ class Tables:
             return DASH
         return f"{statistics.median(found['torch']) / statistics.median(found['npmlp']):.1f}"
 
+    def share_of_time(self, name: str, other: str) -> str:
+        """How much of the other's time an epoch takes in npmlp, in percent."""
+        found = self.epochs["seconds_per_epoch"]
+        mine, others = (statistics.median(found[n]["npmlp"]) for n in (name, other))
+        return f"{mine / others:.0%}".replace("%", " %")
+
+    def patches_apart(self) -> str:
+        """The widest gap between the mean accuracies of the mixer's patch sizes, in points."""
+        means = [self.measured[n].mean("npmlp") for n in ("mixer-patch2", "mixer", "mixer-patch7")]
+        return f"{100 * (max(means) - min(means)):.2f}"
+
     def machine(self) -> str:
         """The machine of the timings."""
         found = self.epochs.get("machine")

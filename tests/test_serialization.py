@@ -126,7 +126,6 @@ class Module:
         (lambda: 0, "got a function"),
         (1j, "got a complex"),
     ],
-    ids=str,
 )
 def test_anything_else_is_refused(obj: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=message):
