@@ -8,6 +8,12 @@ the gradients that come to it and those of its parameters are multiplied with 1 
 it: more where terms cancel, as in the gradient of a bias in front of BatchNorm, whose true value
 is 0.
 
+The mean and the deviation of a BatchNorm have noise of their own, one number a channel: an error
+there is the same for all that they serve, and does not average out in a sum over the batch. Nor are
+such errors always as small as u·√k: where many terms are equal, as a mixer's are of black patches,
+each addition rounds as the one before, and the error grows with k. How far off PyTorch's own mean
+and variance are is measured, beside sums in pairs and in double precision.
+
 Sources: Parker 1997, Monte Carlo arithmetic (UCLA CSD-970002), for the noise; Higham, Mary 2019, A
 new approach to probabilistic rounding error analysis (SIAM J. Sci. Comput. 41), for √k.
 """
@@ -23,6 +29,7 @@ from torch import nn
 from reference_torch.parity.record import leaves
 
 FUNCTION = 4.0  # what exp, erf, a square root or a quotient is off, in u; two libraries differ so
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 EXACT = ("Flatten", "Patchify", "ReLU", "MaxPool2d", "Dropout", "Identity")  # they round nothing
 
 
@@ -51,6 +58,8 @@ class RoundingNoise:
         if not self.on:
             return None
         noisy = self.times_noise(output, math.sqrt(_terms_forward(module, args[0])))
+        if isinstance(module, BATCH_NORMS) and module.training:
+            noisy = self._in_the_statistics(module, args[0], noisy)
         if noisy.requires_grad:
             self.terms[module] = _terms_backward(module, output)
             size = math.sqrt(self.terms[module])
@@ -69,6 +78,25 @@ class RoundingNoise:
         """x, each entry off by up to `size` times u of itself."""
         return x + x * self._uniform(x, size)
 
+    def _in_the_statistics(self, module: Any, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """The output of a BatchNorm with noise in the mean and the deviation of every channel.
+
+        An error of the mean, a share of the root of the mean square, moves a channel by that over
+        its deviation; one of the deviation scales what it divides.
+        """
+        x = x.detach()
+        others = [d for d in range(x.ndim) if d != 1]
+        root, deviation = x.square().mean(others).sqrt(), x.std(others, correction=0)
+        deviation = (deviation.square() + module.eps).sqrt()
+        of_mean, of_deviation = _errors_of_statistics(x, root, others)
+        least = math.sqrt(_terms_forward(module, x)) * self.u
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        gamma = 1.0 if module.weight is None else module.weight.detach()
+        beta = 0.0 if module.bias is None else module.bias.detach().reshape(shape)
+        moved = gamma * root / deviation * self._uniform(root, max(least, of_mean) / self.u)
+        scaled = self._uniform(root, max(least, of_deviation) / self.u).reshape(shape)
+        return out + moved.reshape(shape) + (out - beta) * scaled
+
     def in_the_loss(self, logits: torch.Tensor) -> None:
         """The noise in the gradient of softmax cross-entropy, p - y over the batch's size.
 
@@ -83,11 +111,28 @@ class RoundingNoise:
         return (2 * draws - 1) * (size * self.u)
 
 
+def _errors_of_statistics(
+    x: torch.Tensor, root: torch.Tensor, others: list[int]
+) -> tuple[float, float]:
+    """How far PyTorch's mean and deviation of a batch are off in the worst channel.
+
+    The mean's error as a share of the root of the mean square, the deviation's of itself.
+    """
+    mean, variance = torch.zeros_like(root), torch.zeros_like(root)
+    nn.functional.batch_norm(x, mean, variance, training=True, momentum=1.0)
+    exact = x.double()
+    exact_mean = exact.mean(others, keepdim=True)
+    exact_variance = (exact - exact_mean).square().sum(others) / (exact[:, 0].numel() - 1)
+    of_mean = (mean - exact_mean.flatten()).abs() / root
+    of_variance = (variance - exact_variance).abs() / exact_variance
+    return float(of_mean.nan_to_num(posinf=0.0).max()), float(of_variance.nan_to_num(posinf=0.0).max()) / 2
+
+
 def _terms_forward(module: nn.Module, x: torch.Tensor) -> float:
     """How many products make an entry of the output."""
     if isinstance(module, (nn.Linear, nn.Conv2d)):
         return module.weight[0].numel()
-    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+    if isinstance(module, BATCH_NORMS):
         return x.numel() / x.shape[1]
     return FUNCTION**2
 
