@@ -70,9 +70,8 @@ def measure_lockstep() -> None:
     """Every recipe in both precisions."""
     for name in RECIPES:
         for dtype in DTYPES:
-            flags = command.Flags(
-                recipe=name, dtype=dtype, steps=STEPS.get(name, 500), threads=1  # type: ignore[arg-type]
-            )
+            steps = STEPS.get(name, 500)
+            flags = command.Flags(recipe=name, dtype=dtype, steps=steps, threads=1)  # type: ignore[arg-type]
             result, recipe = command.run(flags)
             keep(f"{name}-{dtype}", result.summary())
             print(f"{name:27} {dtype}: {'agrees' if result.agrees else result.finding}", flush=True)
