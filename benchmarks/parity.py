@@ -71,7 +71,10 @@ def measure_lockstep() -> None:
     for name in RECIPES:
         for dtype in DTYPES:
             flags = command.Flags(
-                recipe=name, dtype=dtype, steps=STEPS.get(name, 500), threads=1  # type: ignore[arg-type]
+                recipe=name,
+                dtype=dtype,
+                steps=STEPS.get(name, 500),
+                threads=1,  # type: ignore[arg-type]
             )
             result, recipe = command.run(flags)
             keep(f"{name}-{dtype}", result.summary())
