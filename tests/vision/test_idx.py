@@ -56,7 +56,8 @@ def test_what_is_read_can_be_written_to(tmp_path):
 
 
 WHOLE = MAGIC_OF_IMAGES + (b"\0\0\0\x02" * 3) + bytes(8)
-PACKED = gzip.compress(WHOLE, mtime=0)  # a time would make the tests' names differ between processes
+# without the time, which would make tests' names differ between processes
+PACKED = gzip.compress(WHOLE, mtime=0)
 
 
 @pytest.mark.parametrize(
