@@ -6,6 +6,7 @@ without importing Numba.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,27 +16,26 @@ Scratch = tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
 DOUBLE = np.dtype(np.float64)
 
 
-def panels(K: int, M: int, dtype: np.dtype[Any]) -> Scratch:
-    """Memory for b (K, M) in packed panels: its last vector is filled up, of 64 bytes at most."""
-    lanes = 64 // dtype.itemsize
-    return (((K * -(-M // lanes) * lanes,), dtype),)
+def transposes_weight(n: int, k: int, m: int) -> bool:
+    """Whether x (N, K) times the transpose of weight (M, K) goes by way of a transposed copy.
 
-
-def matmul_scratch(
-    shapes: Sequence[Any], dtypes: Sequence[Any], attrs: Mapping[str, Any], needs: Sequence[bool]
-) -> tuple[Scratch, Scratch]:
-    """Forward: panels of y, which may be a transpose. Backward: panels of yᵀ, for dx."""
-    k, m = shapes[1]
-    return panels(k, m, dtypes[0]), panels(m, k, dtypes[0]) if needs[0] else ()
+    Dot products of short rows spend their time adding up the lanes of a vector register; from a few
+    hundred rows on, copying the weight to (K, M) first is cheaper. Measured with float32:
+    6272×16×128 0.5 ms for 1.2 ms, 2000×96×128 0.56 for 0.73; even near K = 160.
+    """
+    return n >= 256 and k <= 160 and m >= 32
 
 
 def linear_scratch(
     shapes: Sequence[Any], dtypes: Sequence[Any], attrs: Mapping[str, Any], needs: Sequence[bool]
 ) -> tuple[Scratch, Scratch]:
-    """Forward: panels of the transposed weight. Backward: a partial dbias (M,)."""
-    m, k = shapes[1]
+    """Forward: the transposed weight (K, M), where that pays. Backward: a partial dbias (M,)."""
+    x, weight = shapes[0], shapes[1]
+    m, k = weight
+    n = math.prod(x[:-1])
+    forward: Scratch = (((k, m), dtypes[0]),) if transposes_weight(n, k, m) else ()
     backward: Scratch = (((m,), dtypes[0]),) if needs[2] else ()
-    return panels(k, m, dtypes[0]), backward
+    return forward, backward
 
 
 def batch_norm_scratch(
@@ -53,7 +53,7 @@ def conv2d_scratch(
     shapes: Sequence[Any], dtypes: Sequence[Any], attrs: Mapping[str, Any], needs: Sequence[bool]
 ) -> tuple[Scratch, Scratch]:
     """Forward: columns (B, R, P), B images at a time, and the lines (B, H · OW) that one column of
-    the kernel sees. Backward: the same, a partial dweight, and panels of an image's dout.
+    the kernel sees. Backward: the same, and a partial dweight.
     """
     x, weight = shapes[0], shapes[1]
     k, c, kh, kw = weight
@@ -66,6 +66,5 @@ def conv2d_scratch(
     r = c * kh * kw
     b = max(1, min(x[0], _COLUMN_BYTES // max(1, r * oh * ow * dtypes[0].itemsize)))
     columns: Scratch = (((b, r, oh * ow), dtypes[0]), ((b, x[2] * ow), dtypes[0]))
-    k //= attrs["groups"]
-    turned = (((k * r,), dtypes[0]), *panels(oh * ow, k, dtypes[0]))
-    return columns, (*columns, *turned) if needs[0] or needs[1] else ()
+    partial = ((k // attrs["groups"], r), dtypes[0])
+    return columns, (*columns, partial) if needs[0] or needs[1] else ()
