@@ -70,8 +70,7 @@ def measure_lockstep() -> None:
     """Every recipe in both precisions."""
     for name in RECIPES:
         for dtype in DTYPES:
-            steps = STEPS.get(name, 500)
-            flags = command.Flags(recipe=name, dtype=dtype, steps=steps, threads=1)  # type: ignore[arg-type]
+            flags = command.Flags(recipe=name, dtype=dtype, steps=STEPS.get(name, 500))  # type: ignore[arg-type]
             result, recipe = command.run(flags)
             keep(f"{name}-{dtype}", result.summary())
             print(f"{name:27} {dtype}: {'agrees' if result.agrees else result.finding}", flush=True)
@@ -84,7 +83,7 @@ def measure_faults() -> None:
     """What the comparison says of faults that were planted."""
     found = []
     for name, inject in FAULTS:
-        result, _ = command.run(command.Flags(recipe=name, steps=20, inject=inject, threads=1))
+        result, _ = command.run(command.Flags(recipe=name, steps=20, inject=inject))
         assert result.finding is not None, f"{inject} in {name} was not found"
         found.append(
             {

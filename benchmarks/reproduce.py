@@ -90,6 +90,8 @@ class Reproduction:
         first = range(min(self.flags.seeds, self.flags.most_seeds))
         self._do(t for name in self.names() for seed in first for t in self._trainings(name, seed))
         for seed in range(self.flags.seeds, self.flags.most_seeds):
+            if self.stopping.is_set():
+                return
             undecided = [name for name in self.names() if self._undecided(name)]
             self._do(t for name in undecided for t in self._trainings(name, seed))
 

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from npmlp import run_op
@@ -20,6 +21,11 @@ from npmlp.numeric_gradient import differences
 from npmlp.ops.registry import OPS
 from npmlp.ops.spec import Array, Kernel, Layout, OpSpec
 from reference_torch.twins import TWINS
+
+every_op = pytest.mark.parametrize("name", OPS)
+every_gradient = pytest.mark.parametrize("name", [n for n, s in OPS.items() if s.backward])
+every_kernel = pytest.mark.parametrize("name", [n for n, s in OPS.items() if s.kernels])
+floats = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
 @dataclass(frozen=True)

@@ -1,58 +1,13 @@
-"""DataLoader, samplers and random_split beside torch's: the same indices, the same draws."""
+"""DataLoader and samplers beside torch's: the same indices, the same draws."""
 
 from __future__ import annotations
 
 import pytest
-import torch
-from torch.utils import data as theirs
+from both_sides import SIDES, Numbers, lists, on_both
 
 import npmlp
 from npmlp.errors import OutsideSubsetError
 from npmlp.utils import data as ours
-
-
-class Numbers:
-    """A plain dataset of n numbers for both sides: anything with a length and samples."""
-
-    def __init__(self, n):
-        self.n = n
-
-    def __len__(self):
-        return self.n
-
-    def __getitem__(self, i):
-        if not 0 <= i < self.n:
-            raise IndexError(i)
-        return i
-
-
-SIDES = ((ours, npmlp), (theirs, torch))
-
-
-def seed(value):
-    npmlp.manual_seed(value)
-    torch.manual_seed(value)
-
-
-def state(module):
-    return module.get_rng_state().numpy().tobytes()
-
-
-def assert_same_stream():
-    assert state(npmlp) == state(torch)
-
-
-def on_both(run, seed_value=0):
-    """The results of run(data module, tensor module) on both sides, from one seed."""
-    seed(seed_value)
-    results = [run(data, module) for data, module in SIDES]
-    assert_same_stream()
-    return results
-
-
-def lists(batches):
-    return [batch.tolist() if hasattr(batch, "tolist") else batch for batch in batches]
-
 
 # ---- the order of the samples ----------------------------------------------------------------
 
@@ -371,41 +326,3 @@ def test_skip_computes_no_samples_and_counts_what_is_left():
     with pytest.raises(ValueError, match="expected 0 or more"):
         batches.skip(-1)
     assert len(batches) == 4
-
-
-# ---- random_split ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "lengths", [[3, 7], [10], [0, 10], [0.3, 0.3, 0.4], [0.25] * 4, [0.5, 0.5], [1.0], [0.05, 0.95]]
-)
-@pytest.mark.parametrize("given", [False, True])
-def test_random_split_is_torchs(lengths, given):
-    def run(data, module):
-        options = {"generator": module.Generator().manual_seed(42)} if given else {}
-        parts = data.random_split(
-            Numbers(23 if isinstance(lengths[0], float) else 10), lengths, **options
-        )
-        return [(list(part.indices), [part[i] for i in range(len(part))]) for part in parts]
-
-    mine, reference = on_both(run)
-    assert mine == reference
-
-
-@pytest.mark.parametrize("lengths", [[3, 6], [0.5, 0.6], [-1, 11], [0.2, 0.2]])
-def test_lengths_that_do_not_add_up_are_refused(lengths):
-    with pytest.raises(ValueError, match="random_split"):
-        ours.random_split(Numbers(10), lengths)
-
-
-def test_a_split_without_samples_is_warned_of():
-    for data, _ in SIDES:
-        with pytest.warns(UserWarning, match="0|no samples"):
-            parts = data.random_split(Numbers(1), [0.5, 0.5])
-        assert [len(part) for part in parts] == [1, 0]
-
-
-def test_the_indices_of_a_split_are_plain_integers():
-    # so that they go into a JSON file as they are
-    part = ours.random_split(Numbers(6), [2, 4])[1]
-    assert isinstance(part.indices, list) and all(type(i) is int for i in part.indices)
