@@ -84,11 +84,7 @@ class RoundingNoise:
         An error of the mean, a share of the root of the mean square, moves a channel by that over
         its deviation; one of the deviation scales what it divides.
         """
-        x = x.detach()
-        others = [d for d in range(x.ndim) if d != 1]
-        root, deviation = x.square().mean(others).sqrt(), x.std(others, correction=0)
-        deviation = (deviation.square() + module.eps).sqrt()
-        of_mean, of_deviation = _errors_of_statistics(x, root, others)
+        root, deviation, of_mean, of_deviation = _statistics(x.detach(), module.eps)
         least = math.sqrt(_terms_forward(module, x)) * self.u
         shape = [1, -1] + [1] * (x.ndim - 2)
         gamma = 1.0 if module.weight is None else module.weight.detach()
@@ -111,23 +107,26 @@ class RoundingNoise:
         return (2 * draws - 1) * (size * self.u)
 
 
-def _errors_of_statistics(
-    x: torch.Tensor, root: torch.Tensor, others: list[int]
-) -> tuple[float, float]:
-    """How far PyTorch's mean and deviation of a batch are off in the worst channel.
+def _statistics(x: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor, float, float]:
+    """Of every channel the root of the mean square, and the deviation that a BatchNorm divides by;
+    and how far PyTorch's mean and deviation are off in the worst channel.
 
-    The mean's error as a share of the root of the mean square, the deviation's of itself.
+    The mean's error as a share of the root of the mean square, the deviation's of itself. All of it
+    is counted in double precision.
     """
-    mean, variance = torch.zeros_like(root), torch.zeros_like(root)
-    nn.functional.batch_norm(x, mean, variance, training=True, momentum=1.0)
-    exact = x.double()
+    others = [d for d in range(x.ndim) if d != 1]
+    exact, count = x.double(), x[:, 0].numel()
+    root = exact.square().mean(others).sqrt()
     exact_mean = exact.mean(others, keepdim=True)
-    exact_variance = (exact - exact_mean).square().sum(others) / (exact[:, 0].numel() - 1)
+    squares = (exact - exact_mean).square().sum(others)
+    mean, variance = torch.zeros(2, x.shape[1], dtype=x.dtype, device=x.device)
+    nn.functional.batch_norm(x, mean, variance, training=True, momentum=1.0)
     of_mean = (mean - exact_mean.flatten()).abs() / root
-    of_variance = (variance - exact_variance).abs() / exact_variance
+    of_variance = (variance * (count - 1) - squares).abs() / squares
     # a channel of zeros has no share to speak of
     worst = [float(x.nan_to_num(0.0, posinf=0.0).max()) for x in (of_mean, of_variance)]
-    return worst[0], worst[1] / 2
+    deviation = (squares / count + eps).sqrt()
+    return root.to(x.dtype), deviation.to(x.dtype), worst[0], worst[1] / 2
 
 
 def _terms_forward(module: nn.Module, x: torch.Tensor) -> float:
