@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from npmlp.kernels import matmul
+from npmlp.kernels import ladder, matmul, scratch
 
 # N, K, M of out (N, M) = a (N, K) b (K, M), and how the training step stores a and b
 SHAPES = [
@@ -42,20 +42,29 @@ def contestants(
     bt = rng.standard_normal((m, k)).astype(dtype)
     b = bt.T if stored == "b transposed" else np.ascontiguousarray(bt.T)
     out = np.empty((n, m), dtype)
+    panels = [np.empty(*spec) for spec in scratch.panels(n, k, m, np.dtype(dtype))]
 
-    def ladder() -> None:
+    def tiles() -> None:
         if stored == "b transposed":
-            matmul.multiply_transposed(a, bt, out)
+            matmul.multiply_transposed(a, bt, out, panels)
         else:
             matmul.multiply(a, b, out)
 
+    flat, down, along = matmul.memory(a)
+    rows = np.ascontiguousarray(b)
+    matrices = (
+        ladder.Matrix(flat, 0, down, along), ladder.Matrix(rows.reshape(-1), 0, m, 1),
+        ladder.Matrix(np.zeros(m, dtype), 0, 0, 1), ladder.Matrix(out.reshape(-1), 0, m, 1),
+    )  # fmt: skip
+
     calls: dict[str, Callable[[], Any]] = {}
     if slow:
-        calls["three loops"] = lambda: matmul.three_loops(a, b, out)
-        calls["right order"] = lambda: matmul.right_order(a, b, out)
-    calls["blocked"] = ladder
+        calls["three loops"] = lambda: ladder.three_loops(a, b, out)
+        calls["right order"] = lambda: ladder.right_order(a, b, out)
+    calls["blocked"] = lambda: ladder.blocked(*matrices, n, k, m)  # of b turned around beforehand
+    calls["tile"] = tiles
     if CORES > 1:
-        calls["2 threads"] = ladder
+        calls["2 threads"] = tiles
     calls["BLAS"] = lambda: np.matmul(a, b, out=out)
     return calls
 
@@ -75,7 +84,7 @@ def main() -> None:
             for call in calls.values():  # compile, and warm the caches
                 call()
             numba.set_num_threads(CORES)
-            calls["blocked"]()
+            calls["tile"]()
             end = time.perf_counter() + options.seconds
             while time.perf_counter() < end:
                 for name, call in calls.items():

@@ -15,12 +15,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from npmlp.kernels.matmul import (
-    add_blocked_transposed_each,
-    blocked_each,
-    contiguous,
-    memory,
-)
+from npmlp.kernels.ladder import Matrix
+from npmlp.kernels.matmul import contiguous, memory
+from npmlp.kernels.panels import pack_all, product
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]
@@ -50,7 +47,7 @@ def conv2d_forward(
             im2col(x[n:], g * C, geometry, lines, part)
             rows = (g * K, g * K + K)
             b = bias[rows[0] : rows[1]]
-            blocked_each(*memory(w[g]), part, (0, R), b, out[n:], rows)
+            _product_each(*memory(w[g]), part, (0, R), b, out[n:], rows)
 
 
 def conv2d_backward(
@@ -75,7 +72,7 @@ def conv2d_backward(
     if dbias is not None:
         _sum_planes(d, dbias)
     if dx is not None:
-        (columns, lines, _), w = scratch, _matrices(weight, groups)
+        (columns, lines), w = scratch[:2], _matrices(weight, groups)
         geometry = (*weight.shape[2:], OH, OW, *stride, *padding, *dilation)
         C = weight.shape[1]
         dx.fill(0)
@@ -84,10 +81,10 @@ def conv2d_backward(
             for g in range(groups):
                 source, rows = d[n : n + len(part)], (g * K, g * K + K)
                 none = columns[0, 0, :0]
-                blocked_each(*memory(w[g].T), source, rows, none, part, (0, part.shape[1]))
+                _product_each(*memory(w[g].T), source, rows, none, part, (0, part.shape[1]))
                 add_col2im(part, g * C, geometry, lines, dx[n:])
     if dweight is not None:
-        columns, lines, partial = scratch
+        columns, lines, partial, panels = scratch
         x, dw = contiguous(x), _matrices(dweight, groups)
         geometry = (*dweight.shape[2:], OH, OW, *stride, *padding, *dilation)
         C = dweight.shape[1]
@@ -96,13 +93,56 @@ def conv2d_backward(
             part = columns[: N - n]
             for g in range(groups):
                 im2col(x[n:], g * C, geometry, lines, part)
-                add_blocked_transposed_each(d[n:], part, g * K, partial, dw[g])
+                _add_dweight(d[n:], part, g * K, partial, panels, dw[g])
 
 
 def _matrices(weight: Array, groups: int) -> Array:
     """The weight as a matrix (K/groups, R) per group."""
     K, C, kh, kw = weight.shape
     return contiguous(weight).reshape(groups, K // groups, C * kh * kw)
+
+
+@njit(cache=True)
+def _product_each(
+    a: Array, down: int, along: int, b: Array, rows_of_b: Pair, bias: Array,
+    out: Array, rows_of_out: Pair,
+) -> None:  # fmt: skip
+    """For every n: some rows of out[n] = a times some rows of b[n], + bias, which here belongs to
+    the rows. Rows from the first of a pair up to its second. An empty `bias` is none.
+    """
+    P = b.shape[2]
+    depth, K = rows_of_b[1] - rows_of_b[0], rows_of_out[1] - rows_of_out[0]
+    b_, out_ = b.reshape(-1), out.reshape(-1)
+    for n in range(b.shape[0]):
+        for k in range(K):
+            row = out[n, rows_of_out[0] + k]
+            row[:] = bias[k] if bias.size else out.dtype.type(0)
+        source = Matrix(b_, (n * b.shape[1] + rows_of_b[0]) * P, P, 1)
+        result = Matrix(out_, (n * out.shape[1] + rows_of_out[0]) * P, P, 1)
+        product(Matrix(a, 0, down, along), source, False, result, result, K, depth, P)
+
+
+@njit(cache=True)
+def _add_dweight(
+    d: Array, columns: Array, first: int, partial: Array, panels: Array, dweight: Array
+) -> None:
+    """dweight (K, R) += Σ_n d[n] columns[n]ᵀ, d (…, K of its channels, P), columns (…, R, P).
+
+    Image by image, as its transpose: columns[n] d[n]ᵀ (R, K). So it is the few rows of d that have
+    to be turned around, and the columns are read as they lie.
+    """
+    K, R = dweight.shape
+    P = d.shape[2]
+    columns_, d_ = columns.reshape(-1), d.reshape(-1)
+    for n in range(columns.shape[0]):
+        pack_all(d_, (n * d.shape[1] + first) * P, 1, P, P, K, panels)
+        partial[:] = 0
+        result = Matrix(partial, 0, K, 1)
+        product(Matrix(columns_, n * R * P, P, 1), Matrix(panels, 0, 0, 1), True,
+                result, result, R, P, K)  # fmt: skip
+        for k in range(K):
+            for r in range(R):
+                dweight[k, r] += partial[r * K + k]
 
 
 # im2col goes in two steps, since most of its work is the same for all kh rows of a kernel. For a

@@ -17,19 +17,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def linear_forward(inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any) -> None:
-    """out = x weightᵀ + bias, as dot products of stored rows, or with the weight transposed into
-    scratch where rows are short and many.
-    """
+    """out = x weightᵀ + bias, the weight turned around into scratch."""
     x, weight, bias = inputs
-    x = _rows(contiguous(x))
-    out = _rows(outs[0])
     if bias is not None:
         bias = contiguous(bias)
-    if scratch:
-        transpose(weight, scratch[0])
-        multiply(x, scratch[0], out, bias)
-    else:
-        multiply_transposed(x, contiguous(weight), out, bias)
+    x, out = _rows(contiguous(x)), _rows(outs[0])
+    multiply_transposed(x, contiguous(weight), out, scratch, bias)
 
 
 def linear_backward(
@@ -50,16 +43,6 @@ def linear_backward(
 def _rows(x: Array) -> Array:
     """x (…, K) as (N, K)."""
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-
-
-@njit(cache=True)
-def transpose(weight: Array, out: Array) -> None:
-    """out (K, M) = weightᵀ, sixteen columns of out at a time: one cache line of each row."""
-    M, K = weight.shape
-    for m in range(0, M, 16):
-        for k in range(K):
-            for j in range(m, min(m + 16, M)):
-                out[k, j] = weight[j, k]
 
 
 _CHUNK = 64  # rows; the error of a long sum grows with the longer of a chunk and their number

@@ -16,26 +16,36 @@ Scratch = tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
 DOUBLE = np.dtype(np.float64)
 
 
-def transposes_weight(n: int, k: int, m: int) -> bool:
-    """Whether x (N, K) times the transpose of weight (M, K) goes by way of a transposed copy.
-
-    Dot products of short rows spend their time adding up the lanes of a vector register; from a few
-    hundred rows on, copying the weight to (K, M) first is cheaper. Measured with float32:
-    6272×16×128 0.5 ms for 1.2 ms, 2000×96×128 0.56 for 0.73; even near K = 160.
+def is_large(n: int, k: int, m: int, itemsize: int) -> bool:
+    """Whether a (N, K) times b (K, M) is cut into blocks: b does not stay in a second-level cache,
+    and there are rows enough to make up for copying it.
     """
-    return n >= 256 and k <= 160 and m >= 32
+    return n >= 64 and k * m * itemsize > 1 << 20
+
+
+def panels(n: int, k: int, m: int, dtype: np.dtype[Any]) -> Scratch:
+    """Memory for b (K, M) in packed panels: its last vector is filled up, of 64 bytes at most.
+    None for a large product, which packs a block at a time.
+    """
+    lanes = 64 // dtype.itemsize
+    return () if is_large(n, k, m, dtype.itemsize) else (((k * -(-m // lanes) * lanes,), dtype),)
+
+
+def matmul_scratch(
+    shapes: Sequence[Any], dtypes: Sequence[Any], attrs: Mapping[str, Any], needs: Sequence[bool]
+) -> tuple[Scratch, Scratch]:
+    """Forward: panels of y, which may be a transpose. Backward: panels of yᵀ, for dx."""
+    n, (k, m) = shapes[0][0], shapes[1]
+    return panels(n, k, m, dtypes[0]), panels(n, m, k, dtypes[0]) if needs[0] else ()
 
 
 def linear_scratch(
     shapes: Sequence[Any], dtypes: Sequence[Any], attrs: Mapping[str, Any], needs: Sequence[bool]
 ) -> tuple[Scratch, Scratch]:
-    """Forward: the transposed weight (K, M), where that pays. Backward: a partial dbias (M,)."""
-    x, weight = shapes[0], shapes[1]
-    m, k = weight
-    n = math.prod(x[:-1])
-    forward: Scratch = (((k, m), dtypes[0]),) if transposes_weight(n, k, m) else ()
+    """Forward: panels of the transposed weight. Backward: a partial dbias (M,)."""
+    m, k = shapes[1]
     backward: Scratch = (((m,), dtypes[0]),) if needs[2] else ()
-    return forward, backward
+    return panels(math.prod(shapes[0][:-1]), k, m, dtypes[0]), backward
 
 
 def batch_norm_scratch(
@@ -53,7 +63,7 @@ def conv2d_scratch(
     shapes: Sequence[Any], dtypes: Sequence[Any], attrs: Mapping[str, Any], needs: Sequence[bool]
 ) -> tuple[Scratch, Scratch]:
     """Forward: columns (B, R, P), B images at a time, and the lines (B, H · OW) that one column of
-    the kernel sees. Backward: the same, and a partial dweight.
+    the kernel sees. Backward: the same, a partial dweight, and panels of an image's dout.
     """
     x, weight = shapes[0], shapes[1]
     k, c, kh, kw = weight
@@ -66,5 +76,6 @@ def conv2d_scratch(
     r = c * kh * kw
     b = max(1, min(x[0], _COLUMN_BYTES // max(1, r * oh * ow * dtypes[0].itemsize)))
     columns: Scratch = (((b, r, oh * ow), dtypes[0]), ((b, x[2] * ow), dtypes[0]))
-    partial = ((k // attrs["groups"], r), dtypes[0])
-    return columns, (*columns, partial) if needs[0] or needs[1] else ()
+    k //= attrs["groups"]
+    turned = (((k * r,), dtypes[0]), *panels(1, oh * ow, k, dtypes[0]))
+    return columns, (*columns, *turned) if needs[0] or needs[1] else ()

@@ -24,21 +24,18 @@ if hasattr(os, "register_at_fork"):  # the threads of the parent do not exist in
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def portions(rows: int, count: int) -> tuple[int, int]:
-    """(rows in a portion, portions) for `count` threads.
+def portions(size: int, count: int, unit: int) -> tuple[int, int]:
+    """(size of a portion, portions) of `size` rows or columns for `count` threads.
 
-    Portions begin at multiples of four rows and have at least four, so that the 4-row tiles of
-    a matmul fall as they would in one portion.
+    Portions are multiples of `unit`, such as the rows of a tile, but for the last.
     """
-    chunk = max(4, -(-rows // (4 * count)) * 4)
-    chunks = -(-rows // chunk)
-    if chunks > 1 and rows - (chunks - 1) * chunk < 4:
-        chunks -= 1
-    return chunk, chunks
+    chunk = max(1, -(-size // (unit * count))) * unit
+    return chunk, -(-size // chunk)
 
 
-def enter(rows: int) -> tuple[int, int] | None:
-    """Ask for threads for `rows` rows: the portions, or None to run on the calling thread.
+def enter(size: int, unit: int) -> tuple[int, int] | None:
+    """Ask for threads for `size` rows or columns: the portions, or None to run on the calling
+    thread.
 
     After portions, and only then, call `leave()`.
     """
@@ -46,7 +43,7 @@ def enter(rows: int) -> tuple[int, int] | None:
         return None
     count = numba.get_num_threads()
     if count > 1:
-        chunk, chunks = portions(rows, count)
+        chunk, chunks = portions(size, count, unit)
         if chunks > 1:
             return chunk, chunks
     _one_at_a_time.release()

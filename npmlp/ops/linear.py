@@ -77,7 +77,18 @@ def matmul_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) ->
     keep = tuple(  # each for the other's gradient; a vector, to know that it is one
         i for i, s in enumerate(shapes) if needs[1 - i] or (needs[i] and len(s) == 1)
     )
-    return Layout(outs=(ArraySpec(shape, dtypes[0]),), keep_inputs=keep)
+    forward: Any = ()
+    backward: Any = ()
+    if two_matrices(shapes, dtypes, attrs):
+        from npmlp.kernels.scratch import matmul_scratch
+
+        forward, backward = matmul_scratch(shapes, dtypes, attrs, needs)
+    return Layout(
+        outs=(ArraySpec(shape, dtypes[0]),),
+        keep_inputs=keep,
+        scratch=tuple(ArraySpec(*s) for s in forward),
+        backward_scratch=tuple(ArraySpec(*s) for s in backward),
+    )
 
 
 def matmul_samples(rng: np.random.Generator) -> list[Sample]:

@@ -10,11 +10,12 @@ import numba
 import numpy as np
 import pytest
 
-from npmlp.kernels import matmul, threads
+from npmlp.kernels import ladder, matmul, panels, scratch, threads
+from npmlp.kernels.ladder import Matrix
 
-RUNGS = ["three_loops", "right_order", "multiply", "multiply_transposed"]
-# Sizes on both sides of the 4-wide tile, of 16- and 8-lane vectors, and of the 128-row block of k.
-EDGES = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33]
+RUNGS = ["three_loops", "right_order", "blocked", "multiply", "multiply_transposed"]
+# Sizes on both sides of tiles of 4, 8 and 16 rows, of vectors of 4 to 16 lanes, and of strips of 3.
+EDGES = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 47, 48, 49, 65, 97]
 DTYPES = [np.float32, np.float64]
 
 
@@ -28,6 +29,8 @@ def shapes():
     yield 64, 784, 100
     yield 10, 64, 100
     yield 5, 70000, 9  # a panel of b is one tile wide
+    yield 67, 515, 1100  # large: blocks of k, of columns, and one of rows
+    yield 250, 300, 920
 
 
 def run(rung, a, b, out, bias=None):
@@ -36,10 +39,25 @@ def run(rung, a, b, out, bias=None):
     if rung == "multiply":
         matmul.multiply(a, b, out, bias)
     elif rung == "multiply_transposed":
-        matmul.multiply_transposed(a, np.ascontiguousarray(b.T), out, bias)
+        specs = scratch.panels(len(a), *b.shape, b.dtype)
+        packed = [np.full(shape, np.nan, dtype) for shape, dtype in specs]
+        matmul.multiply_transposed(a, np.ascontiguousarray(b.T), out, packed, bias)
+    elif rung == "blocked":
+        start = np.zeros(out.shape[1], out.dtype) if bias is None else bias
+        ladder.blocked(*matrices(a, b, start, out), *a.shape, out.shape[1])
     else:
-        getattr(matmul, rung)(a, b, out)
+        getattr(ladder, rung)(a, b, out)
     return out
+
+
+def matrices(a, b, start, out):
+    """The four as compiled code takes them."""
+    flat, down, along = matmul.memory(a)
+    m = out.shape[1]
+    return (
+        Matrix(flat, 0, down, along), Matrix(b.reshape(-1), 0, m, 1), Matrix(start, 0, 0, 1),
+        Matrix(out.reshape(-1), 0, m, 1),
+    )  # fmt: skip
 
 
 def assert_within_rounding(got, a, b, bias=0.0):
@@ -66,7 +84,7 @@ def test_every_rung_equals_the_product_to_rounding_at_every_edge(rung, dtype):
         assert_within_rounding(run(rung, a, b, np.empty((n, m), dtype)), a, b)
 
 
-@pytest.mark.parametrize("rung", ["multiply", "multiply_transposed"])
+@pytest.mark.parametrize("rung", ["blocked", "multiply", "multiply_transposed"])
 def test_bias_is_added_to_every_row(rung):
     rng = np.random.default_rng(2)
     for n, k, m in [(0, 3, 4), (3, 5, 2), (6, 0, 5), (9, 17, 33)]:
@@ -123,30 +141,53 @@ def test_results_are_the_same_bits_for_one_and_two_threads(rung, dtype, two_thre
         assert one.tobytes() == two.tobytes()
 
 
-def test_a_run_of_rows_is_computed_and_no_other_row_is_touched():
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_tile_gives_the_bits_of_the_rung_below(dtype):
     rng = np.random.default_rng(5)
-    a, b = rng.standard_normal((23, 9)), rng.standard_normal((9, 11))
-    for first, last in [(0, 23), (4, 12), (4, 11), (8, 10), (20, 23), (4, 4)]:
-        out = np.empty((23, 11))
-        for transposed in (False, True):
-            out.fill(np.nan)
-            if transposed:
-                matmul.blocked_transposed(a, b.T.copy(), np.empty(0), out, first, last)
-            else:
-                matmul.blocked(*matmul.memory(a), b, np.empty(0), out, first, last)
-            assert_within_rounding(out[first:last], a[first:last], b)
-            assert np.isnan(out[:first]).all()
-            assert np.isnan(out[last:]).all()
+    for n, k, m in shapes():
+        a = rng.standard_normal((n, k)).astype(dtype)
+        b = rng.standard_normal((k, m)).astype(dtype)
+        bias = rng.standard_normal(m).astype(dtype)
+        below = run("blocked", a, b, np.empty((n, m), dtype), bias).copy()
+        for rung in ("multiply", "multiply_transposed"):
+            assert run(rung, a, b, np.empty((n, m), dtype), bias).tobytes() == below.tobytes()
+
+
+def test_a_part_is_computed_and_nothing_around_it_is_touched():
+    rng = np.random.default_rng(6)
+    a, b = rng.standard_normal((23, 9)), rng.standard_normal((9, 40))
+    for first, last, left, right in [(0, 23, 0, 40), (4, 12, 8, 40), (20, 23, 3, 30), (4, 4, 0, 9)]:
+        for function in (panels.product, panels._portable):
+            out = np.full((23, 40), np.nan)
+            a_, b_, start, out_ = matrices(a, b, np.zeros(40), out)
+            part = last - first, 9, right - left
+            function(ladder.moved(a_, first, 0), ladder.moved(b_, 0, left), False, start,
+                     ladder.moved(out_, first, left), *part)  # fmt: skip
+            inside = out[first:last, left:right]
+            assert_within_rounding(inside, a[first:last], b[:, left:right])
+            assert np.isnan(out).sum() == out.size - inside.size
+
+
+def test_a_product_is_added_to_what_is_there():
+    rng = np.random.default_rng(7)
+    a, b, before = (rng.standard_normal(s) for s in ((21, 9), (9, 50), (21, 50)))
+    for function in (panels.product, panels._portable):
+        out = before.copy()
+        a_, b_, _, out_ = matrices(a, b, before, out)
+        function(a_, b_, False, out_, out_, 21, 9, 50)
+        assert_within_rounding(
+            out, np.hstack([a, before]), np.vstack([b, np.zeros((50, 50))]), before
+        )
 
 
 def test_portions_cover_every_row_once_and_leave_tiles_whole():
-    for rows in range(200):
+    for size in range(1, 200):
         for count in range(1, 9):
-            chunk, chunks = threads.portions(rows, count)
-            assert chunk % 4 == 0
-            assert chunks <= count
-            if chunks > 1:
-                assert rows - (chunks - 1) * chunk >= 4
+            for unit in (8, 16):
+                chunk, chunks = threads.portions(size, count, unit)
+                assert chunk % unit == 0
+                assert chunks <= count
+                assert (chunks - 1) * chunk < size <= chunks * chunk
 
 
 def test_a_second_caller_runs_alone_while_threads_are_taken(two_threads):
@@ -155,9 +196,9 @@ def test_a_second_caller_runs_alone_while_threads_are_taken(two_threads):
     out = run("multiply", a, b, np.empty((64, 100)))  # the first run settles the layer
     if not threads._state["usable"]:
         pytest.skip("Numba's threading layer here is not used")
-    assert threads.enter(64) is not None
+    assert threads.enter(64, 8) is not None
     try:
-        assert threads.enter(64) is None
+        assert threads.enter(64, 8) is None
         np.testing.assert_array_equal(run("multiply", a, b, out), 784.0)
     finally:
         threads.leave()

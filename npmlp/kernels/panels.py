@@ -1,0 +1,170 @@
+"""Rung 4 of the matmul ladder: packed panels and a register tile, within sight of the processor's
+limit.
+
+tile.py has 8 rows by 3 vectors of out that stay in registers while k runs. Here such tiles are laid
+over out: strips of up to 3 vectors of columns, and in each strip tile below tile. All tiles of a
+strip read the same columns of b, so these should lie close together:
+
+- b as stored, (K, M): of each row a strip takes 192 bytes, and some hundred rows of it stay in the
+  first two levels of the cache as they are. Nothing is copied.
+- b the other way around, (M, K), as a linear layer keeps its weight: there the columns lie far
+  apart, so the weight is turned around first, 16 × 16 entries at a time in registers, and laid down
+  as panels: strip after strip, each (K, its columns). M · K moves for N · M · K multiplications.
+
+That is all that the layers of small networks need. Where b does not stay in the second-level cache,
+large.py comes in between.
+
+a is read an entry at a time, so it may lie in any way: its transpose costs nothing.
+Letters as in ladder.py: a (N, K), b (K, M), out (N, M).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
+from npmlp.kernels.tile import ROWS, VECTOR_BYTES, VECTORS, product_tile, transpose_tile
+
+# ------------------------------------------------------------------------------------- strips
+
+
+def _strip(vectors: int) -> Any:
+    """Compile the product for a strip of so many vectors of columns."""
+    rows = ROWS if vectors > 1 else 2 * ROWS  # taller, where there are registers left
+    half = rows // 2
+
+    @njit(cache=True)
+    def strip(a: Matrix, b: Matrix, start: Matrix, out: Matrix, N: int, K: int, M: int) -> None:
+        """One block of k after another, so that a strip of b stays in the first-level cache."""
+        block = k_block(K)
+        for k in range(0, max(K, 1), block):
+            steps = min(block, K - k)
+            from_ = start if k == 0 else out
+            in_a, a_at, down, along = a.memory, a.at + k * a.along, a.down, a.along
+            in_b, b_at, b_down = b.memory, b.at + k * b.down, b.down
+            in_start, s_at, s_down = from_.memory, from_.at, from_.down
+            for i in range(0, N, rows):
+                left = N - i
+                p, s, o = a_at + i * down, s_at + i * s_down, out.at + i * out.down
+                if left > half:
+                    product_tile(  # type: ignore[call-arg]
+                        rows, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down,
+                        in_start, s, s_down, out.memory, o, out.down,
+                    )  # fmt: skip
+                else:
+                    product_tile(  # type: ignore[call-arg]
+                        half, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down,
+                        in_start, s, s_down, out.memory, o, out.down,
+                    )  # fmt: skip
+
+    return strip
+
+
+_strip_1, _strip_2, _strip_3 = _strip(1), _strip(2), _strip(3)
+
+
+@njit(cache=True)
+def strip_width(columns: int, lanes: int) -> int:
+    """Columns of the next strip, whole vectors and as even as can be: of 7 vectors 3, then 2, 2."""
+    vectors = -(-columns // lanes)
+    strips = max(1, -(-vectors // VECTORS))
+    return -(-vectors // strips) * lanes
+
+
+@njit(cache=True)
+def tiled(
+    a: Matrix, b: Matrix, packed: bool, start: Matrix, out: Matrix, N: int, K: int, M: int
+) -> None:
+    """out (N, M) = start + a (N, K) b (K, M); along is 1 for all but a. start may be out itself.
+
+    Where b is packed, its memory is one strip after the other: that of column j begins at j · K,
+    and its rows are as long as it is wide.
+    """
+    lanes = VECTOR_BYTES // out.memory.itemsize
+    j = 0
+    while j < M:
+        width = strip_width(M - j, lanes)
+        bj = Matrix(b.memory, b.at + j * K, width, 1) if packed else moved(b, 0, j)
+        sj, oj, columns = moved(start, 0, j), moved(out, 0, j), min(width, M - j)
+        if width == 3 * lanes:
+            _strip_3(a, bj, sj, oj, N, K, columns)
+        elif width == 2 * lanes:
+            _strip_2(a, bj, sj, oj, N, K, columns)
+        else:
+            _strip_1(a, bj, sj, oj, N, K, columns)
+        j += width
+
+
+@njit(cache=True)
+def _portable(
+    a: Matrix, b: Matrix, packed: bool, start: Matrix, out: Matrix, N: int, K: int, M: int
+) -> None:
+    """The same on rung 3, for which all of b is one strip."""
+    blocked(a, Matrix(b.memory, b.at, M, 1) if packed else b, start, out, N, K, M)
+
+
+product = tiled if VECTOR_BYTES else _portable
+"""The product as this processor computes it: rung 4, or rung 3 where there is no tile for it."""
+
+
+# ------------------------------------------------------------------------------------- packing
+
+
+@njit(cache=True)
+def turn(a: Matrix, rows: int, columns: int, out: Array, at: int, down: int) -> None:
+    """out[k, j] = a[j, k] for j < rows, k < columns, out[k, j] being at + k · down + j.
+
+    a.along is 1. Whole tiles alone are written: of each row of out as many vectors as cover rows,
+    so down is at least that wide.
+    """
+    lanes = VECTOR_BYTES // out.itemsize
+    for j in range(0, rows, lanes):
+        last, row = min(lanes, rows - j) - 1, a.at + j * a.down
+        if columns < lanes:
+            for k in range(columns):
+                for r in range(last + 1):
+                    out[at + k * down + j + r] = a.memory[row + r * a.down + k]
+        else:
+            for k_tile in range(0, columns, lanes):
+                k = min(k_tile, columns - lanes)  # the last one back inside: some are moved twice
+                to = at + k * down + j
+                transpose_tile(a.memory, row + k, a.down, last, out, to, down)  # type: ignore[call-arg]
+
+
+@njit(cache=True)
+def pack(b: Matrix, K: int, M: int, panels: Array) -> None:
+    """Lay b (K, M) down as panels, strip after strip; along or down is 1."""
+    lanes = VECTOR_BYTES // panels.itemsize
+    j = 0
+    while j < M:
+        width, to = strip_width(M - j, lanes), j * K
+        columns = min(width, M - j)
+        if b.along == 1:
+            for k in range(K):
+                row = moved(b, k, j)
+                for c in range(columns):
+                    panels[to + c] = row.memory[row.at + c]
+                to += width
+        else:
+            turn(Matrix(b.memory, b.at + j * b.along, b.along, 1), columns, K, panels, to, width)
+        j += width
+
+
+@njit(cache=True)
+def _pack_plainly(b: Matrix, K: int, M: int, panels: Array) -> None:
+    """One panel for rung 3, sixteen columns at a time: a cache line of each row."""
+    for j_tile in range(0, M, 16):
+        for k in range(K):
+            for j in range(j_tile, min(j_tile + 16, M)):
+                panels[k * M + j] = b.memory[b.at + k * b.down + j * b.along]
+
+
+_pack = pack if VECTOR_BYTES else _pack_plainly
+
+
+@njit(cache=True)
+def pack_all(memory: Array, at: int, down: int, along: int, K: int, M: int, panels: Array) -> None:
+    """Lay down all of b, Matrix(memory, at, down, along), for a product with packed=True."""
+    _pack(Matrix(memory, at, down, along), K, M, panels)

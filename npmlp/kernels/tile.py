@@ -1,0 +1,279 @@
+"""The register tile: the one file here that writes LLVM itself, because NumPy's and Numba's words
+end where a matrix product wants to say "these 24 registers stay where they are".
+
+A tile is a few rows by a few vectors of `out`, held in registers while k runs: for every k it
+loads its vectors of b once, and every row's entry of a is multiplied with all of them,
+
+    acc[r][v] = fma(a[r, k], b[k, v], acc[r][v])        a fused multiply-add of a whole vector
+
+so 3 loads of b and 8 of a serve 24 vector multiplications, where rung 3 needs a load and a store
+for each. A processor core starts two such instructions per cycle, each takes four cycles, and so at
+least 8 must be under way; there are 32 registers (16 without AVX-512): 8 rows × 3 vectors fill
+them. Every element of out is one chain of fused additions over k = 0, 1, 2, …, whichever tile it
+falls in and however wide a vector is: all machines, tiles and edges give the same bits.
+
+The functions are Numba intrinsics: called in compiled code, each is replaced by the instructions
+that it writes. Positions are counted in elements from the beginning of an array's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.core.errors import RequireLiteralValue
+from numba.extending import intrinsic
+
+# ------------------------------------------------------------------- what the processor has
+
+
+def processor_features() -> frozenset[str]:
+    """The features that Numba compiles for, such as "+avx2": the host's, or NUMBA_CPU_FEATURES."""
+    chosen: str | None = config.CPU_FEATURES  # type: ignore[attr-defined]
+    text = llvm.get_host_cpu_features().flatten() if chosen is None else chosen
+    return frozenset(text.split(","))
+
+
+def tile_for(features: frozenset[str]) -> tuple[int, int, int]:
+    """(bytes in a vector, rows, vectors) of the tile; no bytes where there is no such tile.
+
+    Rows × vectors sums, the vectors of b and one entry of a fit the registers: 24 + 3 + 1 of 32
+    with AVX-512 (whose instructions take a straight from memory) and with NEON, 12 + 2 + 1 of 16
+    with AVX2.
+    """
+    if "+avx512f" in features:
+        return 64, 8, 3
+    if {"+avx2", "+fma"} <= features:
+        return 32, 6, 2
+    if "+neon" in features:
+        return 16, 8, 3
+    return 0, 0, 0
+
+
+VECTOR_BYTES, ROWS, VECTORS = tile_for(processor_features())
+"""Of this machine. Numba's cache of compiled code is per processor too."""
+
+
+# -------------------------------------------------------------------------- a writer of vectors
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+
+def _number(value: int, type_: ir.Type = _I64) -> ir.Constant:
+    return ir.Constant(type_, value)
+
+
+class _Vectors:
+    """Writes loads, stores and arithmetic of whole vectors of one type."""
+
+    def __init__(self, builder: ir.IRBuilder, scalar: ir.Type, lanes: int) -> None:
+        self.builder, self.lanes = builder, lanes
+        self.bytes = VECTOR_BYTES // lanes
+        self.type = ir.VectorType(scalar, lanes)
+        self.pointer = self.type.as_pointer()
+        self.undefined = ir.Constant(self.type, ir.Undefined)
+        self.all_first = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+
+    def _call(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+        """One of LLVM's own functions for this type, such as llvm.fma.v16f32."""
+        full = f"llvm.{name}.v{self.lanes}f{8 * self.bytes}"
+        if name.startswith("masked"):
+            full += ".p0"
+        type_ = ir.FunctionType(result, [a.type for a in arguments])
+        function = cgutils.get_or_insert_function(self.builder.module, type_, full)
+        return self.builder.call(function, arguments)
+
+    def at(self, pointer: ir.Value, *elements: ir.Value) -> ir.Value:
+        """The pointer moved on by numbers of elements."""
+        for count in elements:
+            pointer = self.builder.gep(pointer, [count])
+        return pointer
+
+    def first(self, count: ir.Value) -> ir.Value:
+        """A mask of the first `count` lanes: none where it is below 1, all from `lanes` on."""
+        vector = ir.VectorType(_I64, self.lanes)
+        lane = ir.Constant(vector, list(range(self.lanes)))
+        undefined = ir.Constant(vector, ir.Undefined)
+        one = self.builder.insert_element(undefined, count, _number(0, _I32))
+        counts = self.builder.shuffle_vector(one, undefined, self.all_first)
+        return self.builder.icmp_signed("<", lane, counts)
+
+    def load(self, pointer: ir.Value, mask: ir.Value | None = None) -> ir.Value:
+        """A vector from memory; lanes outside of the mask are 0, their memory is not touched."""
+        pointer = self.builder.bitcast(pointer, self.pointer)
+        if mask is None:
+            return self.builder.load(pointer, align=self.bytes)
+        zero = ir.Constant(self.type, None)
+        return self._call("masked.load", self.type, pointer, _number(self.bytes, _I32), mask, zero)
+
+    def store(self, vector: ir.Value, pointer: ir.Value, mask: ir.Value | None = None) -> None:
+        """A vector to memory; where there is a mask its lanes alone."""
+        pointer = self.builder.bitcast(pointer, self.pointer)
+        if mask is None:
+            self.builder.store(vector, pointer, align=self.bytes)
+        else:
+            arguments = vector, pointer, _number(self.bytes, _I32), mask
+            self._call("masked.store", ir.VoidType(), *arguments)
+
+    def splat(self, number: ir.Value) -> ir.Value:
+        """A vector with one number in all lanes."""
+        one = self.builder.insert_element(self.undefined, number, _number(0, _I32))
+        return self.builder.shuffle_vector(one, self.undefined, self.all_first)
+
+    def fma(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+        """x · y + z, rounded once."""
+        return self._call("fma", self.type, x, y, z)
+
+    def interleave(self, x: ir.Value, y: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """x0 y0 x1 y1 … as two vectors."""
+        indices = [i for pair in zip(range(self.lanes), range(self.lanes, 2 * self.lanes),
+                                     strict=True) for i in pair]  # fmt: skip
+        halves = indices[: self.lanes], indices[self.lanes :]
+        low, high = [ir.Constant(ir.VectorType(_I32, self.lanes), half) for half in halves]
+        return self.builder.shuffle_vector(x, y, low), self.builder.shuffle_vector(x, y, high)
+
+
+def _literal(argument: types.Type) -> int:
+    """A number that must be known when the call is compiled."""
+    if not isinstance(argument, types.IntegerLiteral):
+        raise RequireLiteralValue("rows and vectors must be written as numbers")
+    return int(argument.literal_value)
+
+
+def _memory(context: Any, builder: ir.IRBuilder, type_: Any, array: ir.Value) -> ir.Value:
+    """The address of an array's first element."""
+    return context.make_array(type_)(context, builder, array).data
+
+
+# ------------------------------------------------------------------------------------ the tile
+
+
+@intrinsic
+def product_tile(
+    typing: Any, rows: Any, vectors: Any, N: Any, M: Any, K: Any,
+    a: Any, a_at: Any, down: Any, along: Any, b: Any, b_at: Any, b_down: Any,
+    start: Any, start_at: Any, start_down: Any, out: Any, out_at: Any, out_down: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """out[r, j] = start[r, j] + Σ_k a[r, k] b[k, j] for r < N, j < M, in one tile of out.
+
+    The sum over k begins at 0, and start is added to it at the end.
+
+    The tile has `rows` rows and `vectors` vectors, both written as numbers in the call. N may be
+    smaller than rows: rows that are missing are computed as copies of the last. M may end in the
+    last vector: lanes that are missing are neither loaded nor stored. a[r, k] is at
+    a_at + r · down + k · along, b[k, j] at b_at + k · b_down + j, start and out alike. start may be
+    out itself, to add to it, or a bias, with start_down = 0.
+    """
+    R, V = _literal(rows), _literal(vectors)
+    n = types.intp
+    signature = types.void(
+        rows, vectors, n, n, n, a, n, n, n, b, n, n, start, n, n, out, n, n
+    )  # fmt: skip
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        (_, _, N_, M_, K_, a_, a_at_, down_, along_, b_, b_at_, b_down_,
+         start_, start_at_, start_down_, out_, out_at_, out_down_) = values  # fmt: skip
+        scalar = context.get_value_type(a.dtype)
+        vector = _Vectors(builder, scalar, VECTOR_BYTES * 8 // a.dtype.bitwidth)
+        at = vector.at
+        in_a = at(_memory(context, builder, a, a_), a_at_)
+        in_b = at(_memory(context, builder, b, b_), b_at_)
+        in_start = at(_memory(context, builder, start, start_), start_at_)
+        in_out = at(_memory(context, builder, out, out_), out_at_)
+        lanes_before = [_number(v * vector.lanes) for v in range(V)]
+        last_mask = vector.first(builder.sub(M_, lanes_before[-1]))
+        masks = [None] * (V - 1) + [last_mask]
+        last_row = builder.sub(N_, _number(1))
+
+        def row_of(pointer: ir.Value, step: ir.Value) -> list[ir.Value]:
+            found = []
+            for r in range(R):
+                exists = builder.icmp_signed("<", _number(r), last_row)
+                row = builder.select(exists, _number(r), last_row)
+                found.append(at(pointer, builder.mul(step, row)))
+            return found
+
+        def row_vectors(pointer: ir.Value) -> list[ir.Value]:
+            return [vector.load(at(pointer, lanes_before[v]), masks[v]) for v in range(V)]
+
+        a_rows = row_of(in_a, down_)
+
+        # for k in range(K), with everything that changes as a variable of the loop
+        before = builder.block
+        test, body, done = (builder.append_basic_block(name) for name in ("k", "fma", "done"))
+        builder.branch(test)
+        builder.position_at_end(test)
+
+        def variable(value: ir.Value) -> ir.Value:
+            phi = builder.phi(value.type)
+            phi.add_incoming(value, before)
+            return phi
+
+        k, steps_along, b_row = variable(_number(0)), variable(_number(0)), variable(in_b)
+        zero = ir.Constant(vector.type, None)
+        acc = [[variable(zero) for _ in range(V)] for _ in range(R)]
+        builder.cbranch(builder.icmp_signed("<", k, K_), body, done)
+
+        builder.position_at_end(body)
+        b_vectors = row_vectors(b_row)
+        for r in range(R):
+            entry = vector.splat(builder.load(at(a_rows[r], steps_along)))
+            for v in range(V):
+                acc[r][v].add_incoming(vector.fma(entry, b_vectors[v], acc[r][v]), body)
+        k.add_incoming(builder.add(k, _number(1)), body)
+        steps_along.add_incoming(builder.add(steps_along, along_), body)
+        b_row.add_incoming(at(b_row, b_down_), body)
+        builder.branch(test)
+
+        builder.position_at_end(done)
+        to_rows, of_rows = row_of(in_out, out_down_), row_of(in_start, start_down_)
+        # all loads before the first store: rows that are missing are copies of the last one
+        totals = [
+            [builder.fadd(x, y) for x, y in zip(row_vectors(pointer), acc[r], strict=True)]
+            for r, pointer in enumerate(of_rows)
+        ]
+        for r, pointer in enumerate(to_rows):
+            for v in range(V):
+                vector.store(totals[r][v], at(pointer, lanes_before[v]), masks[v])
+        return context.get_dummy_value()
+
+    return signature, write
+
+
+@intrinsic
+def transpose_tile(
+    typing: Any, a: Any, a_at: Any, a_down: Any, last: Any, out: Any, out_at: Any, out_down: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """out[k, j] = a[j, k] for as many j and k as a vector has lanes, L.
+
+    a[j, k] is at a_at + j · a_down + k, out[k, j] at out_at + k · out_down + j. Rows of a past
+    `last` are read as row `last`. Vectors of row j and row j + L/2 are interleaved, all of them,
+    log₂ L times over: then each has moved its entries to where the transpose has them.
+    """
+    n = types.intp
+    signature = types.void(a, n, n, n, out, n, n)
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        a_, a_at_, a_down_, last_, out_, out_at_, out_down_ = values
+        scalar = context.get_value_type(a.dtype)
+        vector = _Vectors(builder, scalar, VECTOR_BYTES * 8 // a.dtype.bitwidth)
+        L = vector.lanes
+        in_a = vector.at(_memory(context, builder, a, a_), a_at_)
+        in_out = vector.at(_memory(context, builder, out, out_), out_at_)
+        rows = []
+        for j in range(L):
+            exists = builder.icmp_signed("<", _number(j), last_)
+            row = builder.select(exists, _number(j), last_)
+            rows.append(vector.load(vector.at(in_a, builder.mul(row, a_down_))))
+        for _ in range(L.bit_length() - 1):
+            pairs = [vector.interleave(rows[j], rows[j + L // 2]) for j in range(L // 2)]
+            rows = [half for pair in pairs for half in pair]
+        for k, row in enumerate(rows):
+            vector.store(row, vector.at(in_out, builder.mul(out_down_, _number(k))))
+        return context.get_dummy_value()
+
+    return signature, write
