@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from npmlp import config
 from npmlp.errors import CheckpointError, DTypeError, NpmlpError
+from npmlp.recording import cannot
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -175,6 +176,7 @@ class MersenneTwister:
         """n draws of 32 bits, by NumPy; here and in `_filled` the stream moves."""
         if n:
             self._fresh = False
+            cannot("random numbers other than a dropout mask are drawn")
         return self._bits.random_raw(n)
 
     def _compiled(self, n: int) -> bool:
@@ -183,6 +185,7 @@ class MersenneTwister:
 
     def _filled(self, loop: str, out: Array, *arguments: Any) -> Array:
         """`out`, filled by a compiled loop of npmlp.kernels.random with the same draws."""
+        cannot("random numbers other than a dropout mask are drawn")
         compiled = _compiled_loop(loop)
         self._fresh = False
         with self._bits.lock:

@@ -29,7 +29,8 @@ from npmlp.node import Node, Storage, next_sequence
 from npmlp.numeric_gradient import GradcheckError, gradcheck
 from npmlp.ops.spec import Array, Attrs, Kernel, Layout, OpSpec
 from npmlp.outside import outside
-from npmlp.run_op import kept_inputs, prepare, run_backward, run_forward
+from npmlp.recording import cannot, note, now
+from npmlp.run_op import copy_into, kept_inputs, prepare, run_backward, run_forward
 
 __all__ = [
     "Function",
@@ -62,6 +63,9 @@ def apply(spec: OpSpec, *inputs: Any, **attrs: Any) -> Any:
     recorded = True in needs
     layout, kernel = prepare(spec, arrays, attrs, needs)
     outs = run_forward(spec, layout, kernel, arrays, attrs)
+    if now.tape is not None:
+        now.tape.forward(spec, layout, kernel, arrays, outs, attrs)
+        now.tape.used(inputs)
 
     source = next(t for t in inputs if t is not None)
     results = tuple(
@@ -139,6 +143,7 @@ def keep_copy(node: Node, array: Array) -> None:
     read = [i for i, a in enumerate(node.inputs) if a is array]
     if read:
         copy = array.copy()
+        note("copy", copy_into, array, copy)
         node.inputs = tuple([copy if i in read else a for i, a in enumerate(node.inputs)])
         names = [f"input {i}" for i in read]
         node.guards = [guard for guard in node.guards if guard[2] not in names]
@@ -169,7 +174,11 @@ def backward(
             key = id(edge)
             leaves[key] = edge
         # NumPy makes a number of the sum of two 0-d arrays
-        grads[key] = np.asarray(grads[key] + grad) if key in grads else grad
+        if key in grads:
+            total = np.asarray(grads[key] + grad)
+            note("add gradients", np.add, grads[key], grad, total)
+            grad = total
+        grads[key] = grad
 
     for tensor, gradient in roots:
         arrive(tensor if tensor._node is None else tensor._node, gradient)
@@ -182,6 +191,7 @@ def backward(
             continue
         if only is None:
             for tensor in node.retained:
+                cannot("retain_grad() was asked for")
                 tensor._accumulate_grad(dout.copy())
         if node in wanted:
             found[id(wanted[node])] = dout
@@ -201,7 +211,9 @@ def backward(
             # .grad must be an array of its own: what an operation passes on (dout itself, or a
             # view of it) is shared with others
             if not isinstance(edge, Node) and (grad is dout or grad.base is not None):
-                grad = grad.copy()
+                copy = grad.copy()
+                note("copy gradient", copy_into, grad, copy)
+                grad = copy
             arrive(edge, grad)
 
     for key, leaf in leaves.items():
@@ -264,6 +276,7 @@ def grad(
     Parameters: Tensors or sequences of Tensors; `grad_outputs`, a cotangent per output, optional
     for scalars. Raises GraphError where an input was not used, unless `allow_unused`.
     """
+    cannot("autograd.grad() was called")
     if create_graph:
         raise GraphError("grad: create_graph=True (second derivatives) is outside npmlp's subset")
     outputs = [outputs] if hasattr(outputs, "_data") else list(outputs)

@@ -13,6 +13,7 @@ from npmlp.methods import Methods
 from npmlp.node import Storage
 from npmlp.ops import elementwise
 from npmlp.ops.spec import Array
+from npmlp.recording import check_readable
 from npmlp.types import device
 
 if TYPE_CHECKING:
@@ -28,16 +29,19 @@ class Conversions(Methods):
         """The one entry, as a Python number."""
         if self._data.size != 1:
             raise ShapeError(f"item: the tensor has {self._data.size} entries, expected one")
+        check_readable("item", self._data)
         return self._data.item()
 
     def tolist(self: Any) -> Any:
         """Nested lists of Python numbers."""
+        check_readable("tolist", self._data)
         return self._data.tolist()
 
     def numpy(self: Any) -> Array:
         """The array itself, memory shared. Raises GraphError if a gradient is required."""
         if self._requires_grad:
             raise GraphError("numpy: the tensor requires a gradient; use x.detach().numpy()")
+        check_readable("numpy", self._data)
         return self._data
 
     def __array__(self: Any, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
@@ -49,6 +53,7 @@ class Conversions(Methods):
                 f"the truth of a tensor of shape {self._data.shape} is ambiguous; use .any(), "
                 ".all() or npmlp.equal"
             )
+        check_readable("bool", self._data)
         return builtins.bool(self._data.item())
 
     def __int__(self: Any) -> int:

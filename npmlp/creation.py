@@ -11,6 +11,7 @@ import numpy as np
 from npmlp import dtypes, random
 from npmlp.errors import DTypeError, ShapeError
 from npmlp.methods import sizes as _sizes
+from npmlp.recording import check_readable
 from npmlp.tensor import Tensor
 from npmlp.types import device as Device
 
@@ -18,7 +19,7 @@ from npmlp.types import device as Device
 def _finish(array: np.ndarray[Any, Any], requires_grad: bool, device: Any) -> Tensor:
     if device is not None:
         Device(device)
-    t = Tensor._wrap(array)
+    t = Tensor._constant(array)
     return t.requires_grad_() if requires_grad else t
 
 
@@ -50,6 +51,7 @@ def tensor(
             [3, 4]])
     """
     if isinstance(data, Tensor):
+        check_readable("tensor", data._data)
         array = data._data.copy()
     else:
         plain = _without_tensors(data)
@@ -68,6 +70,7 @@ def tensor(
 
 def _without_tensors(data: Any) -> Any:
     if isinstance(data, Tensor):
+        check_readable("tensor", data._data)
         return data._data
     if isinstance(data, (list, tuple)):
         return [_without_tensors(d) for d in data]

@@ -14,6 +14,7 @@ from npmlp.errors import DTypeError, GraphError, OutsideSubsetError, ShapeError
 from npmlp.grad_mode import mode, no_grad
 from npmlp.node import Node, Storage, next_sequence
 from npmlp.ops.spec import Layout, OpSpec
+from npmlp.recording import cannot
 from npmlp.run_op import unbroadcast
 
 
@@ -105,6 +106,7 @@ class Function:
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Compute forward(*args) and, where a gradient may be wanted, write a node."""
+        cannot(f"{cls.__name__} is a Function with a forward and backward of its own")
         ctx = FunctionCtx()
         needs = tuple(bool(getattr(a, "_requires_grad", False)) for a in args)
         ctx.needs_input_grad = needs if mode.recording else (False,) * len(args)

@@ -12,7 +12,9 @@ import numpy as np
 
 from npmlp import autograd, functions
 from npmlp.errors import DTypeError, GraphError, ShapeError
+from npmlp.node import Storage
 from npmlp.ops.spec import Array
+from npmlp.recording import do
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -61,9 +63,13 @@ def write(input: Tensor, values: Any) -> Tensor:
         raise GraphError(
             "an expanded or read-only tensor cannot be changed in place; clone() it first"
         )
-    np.copyto(input._data, values, casting="same_kind")
-    input._storage.version += 1
+    do("write", _copy, input._data, values, input._storage, writes=(input._data,))
     return input
+
+
+def _copy(to: Array, values: Any, storage: Storage) -> None:
+    np.copyto(to, values, casting="same_kind")
+    storage.version += 1
 
 
 def add_(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:

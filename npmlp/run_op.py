@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from npmlp import config
+from npmlp.recording import note, now
 from npmlp.ops.spec import Array, ArraySpec, Attrs, Kernel, Layout, Needs, OpSpec
 
 
@@ -104,8 +105,13 @@ def run_backward(
             ]
         )
         if not dout.flags.c_contiguous:  # such as the broadcast view that sum's backward gives
-            dout = np.ascontiguousarray(dout)
+            given, dout = dout, np.ascontiguousarray(dout)
+            note("copy gradient", copy_into, given, dout)
         kernel.backward(dout, inputs, outs, grads, _empty(layout.backward_scratch), **attrs)
+        if now.tape is not None:
+            now.tape.backward(
+                spec, layout, kernel, dout, inputs, outs, needs, shapes, attrs, grads
+            )
         return grads
     assert spec.backward is not None
     with np.errstate(all="ignore"):
@@ -117,7 +123,15 @@ def run_backward(
                 for g, shape, needed in zip(grads, shapes, needs, strict=True)
             ]
         )
-    return tuple([None if g is None else np.asarray(g) for g in grads])
+    grads = tuple([None if g is None else np.asarray(g) for g in grads])
+    if now.tape is not None:
+        now.tape.backward(spec, layout, kernel, dout, inputs, outs, needs, shapes, attrs, grads)
+    return grads
+
+
+def copy_into(source: Array, to: Array) -> None:
+    """to = source, with the arguments in the order of a recorded call."""
+    np.copyto(to, source)
 
 
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:

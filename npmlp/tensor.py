@@ -11,6 +11,8 @@ import builtins
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from npmlp import autograd, dtypes, functions, in_place
 from npmlp.conversions import Conversions
 from npmlp.errors import DTypeError, GraphError, OutsideSubsetError, ShapeError
@@ -18,6 +20,7 @@ from npmlp.node import Node, Storage
 from npmlp.ops.common import normalize_dim
 from npmlp.ops.spec import Array
 from npmlp.outside import outside
+from npmlp.recording import cannot, do, now, set_grad
 from npmlp.types import Size, device
 
 
@@ -63,7 +66,19 @@ class Tensor(Conversions):
     def _wrap(data: Array, storage: Storage | None = None) -> Tensor:
         """A Tensor around an array, sharing its memory. Everything that makes one comes here."""
         t = object.__new__(Tensor)
-        t._set(data, Storage() if storage is None else storage)
+        if storage is None:
+            if now.tape is not None:
+                now.tape.wrapped(data)
+            storage = Storage()
+        t._set(data, storage)
+        return t
+
+    @staticmethod
+    def _constant(data: Array) -> Tensor:
+        """A Tensor around an array that was made of Python's numbers, and of no tensor's entries."""
+        t = Tensor._wrap(data)
+        if now.tape is not None:
+            now.tape.constant(data)
         return t
 
     def _attach(self, node: Node) -> None:
@@ -186,13 +201,16 @@ class Tensor(Conversions):
             )
         if value is not None and value._data.dtype != self._data.dtype:
             raise DTypeError(f"grad: got {value.dtype}, expected the tensor's {self.dtype}")
-        self._grad = value
+        set_grad(self, value)
 
     def _accumulate_grad(self, grad: Array) -> None:
+        if now.tape is not None:
+            now.tape.found_grad(self)
         if self._grad is None:
-            self._grad = Tensor._wrap(grad)
+            set_grad(self, Tensor._wrap(grad))
         else:
-            self._grad._data += grad
+            sum_ = self._grad._data
+            do("accumulate gradient", np.add, sum_, grad, sum_, writes=(sum_,))
             self._grad._storage.version += 1
 
     @property
@@ -243,6 +261,7 @@ class Tensor(Conversions):
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        cannot("a tensor's .data was replaced")
         self._data = value._data
 
     # --------------------------------------------------------------------------------- indices

@@ -48,7 +48,7 @@ def together(op: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
         )
     dtype = scalar_dtype(other, tensor.dtype)
     # first as NumPy would have it: a byte takes 300 modulo 256, also in comparisons, as in PyTorch
-    scalar = tensor._wrap(np.asarray(np.asarray(other).astype(dtype.numpy)))
+    scalar = tensor._constant(np.asarray(np.asarray(other).astype(dtype.numpy)))
     tensor = tensor.to(dtype)
     return (tensor, scalar) if x_is_tensor else (scalar, tensor)
 

@@ -134,7 +134,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         return tuple(condition._wrap(i) for i in np.nonzero(condition._data))
     if not hasattr(input, "_data") and not hasattr(other, "_data"):
         either = float if isinstance(input, float) or isinstance(other, float) else type(input)
-        input = condition._wrap(np.array(input, dtypes.as_dtype(either).numpy))
+        input = condition._constant(np.array(input, dtypes.as_dtype(either).numpy))
     return apply(binary.WHERE, condition, *together("where", input, other))
 
 

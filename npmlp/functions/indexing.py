@@ -13,6 +13,7 @@ from npmlp.autograd import apply
 from npmlp.errors import DTypeError, ShapeError
 from npmlp.functions.shapes import view
 from npmlp.ops.index import GATHER, INDEX_PUT, SLICE
+from npmlp.recording import check_readable
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -29,6 +30,8 @@ def _index(index: Any, recorded: bool) -> tuple[tuple[Any, ...], bool]:
     for part in parts:
         if hasattr(part, "_data"):
             part = part._data
+            if part.ndim == 0:
+                check_readable("indexing", part)
         elif isinstance(part, (list, range)):
             part = np.asarray(part, dtype=None if len(part) else np.int64)
         if (
@@ -92,10 +95,10 @@ def setitem(x: Tensor, index: Any, value: Any) -> Tensor:
     """The tensor that x is after x[index] = value"""
     parts, advanced = _index(index, x._requires_grad or getattr(value, "_requires_grad", False))
     if advanced and any(isinstance(part, int) for part in parts):
-        positions = x._wrap(np.arange(x._data.size).reshape(x._data.shape))
+        positions = x._constant(np.arange(x._data.size).reshape(x._data.shape))
         parts = np.unravel_index(getitem(positions, index)._data, x._data.shape)
     if not hasattr(value, "_data"):
-        value = x._wrap(np.asarray(np.asarray(value).astype(x._data.dtype)))
+        value = x._constant(np.asarray(np.asarray(value).astype(x._data.dtype)))
     old = value._data.shape
     first = next((i for i, n in enumerate(old) if n != 1), len(old))
     if first:  # sizes of 1 in front are dropped, as many as there are

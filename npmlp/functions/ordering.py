@@ -97,7 +97,7 @@ def _as_entry(op: str, input: Tensor, value: Any) -> Tensor:
         if not limits.min <= value <= limits.max:
             raise DTypeError(f"{op}: {value} does not fit into {input.dtype}")
         value = int(value)
-    return input._wrap(np.asarray(np.asarray(value).astype(dtype)))
+    return input._constant(np.asarray(np.asarray(value).astype(dtype)))
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
     result = input.clone()
     for d in sorted(chosen) if input.ndim else ():
         backwards = np.arange(input._data.shape[d])[::-1].copy()
-        result = getitem(result, (*[slice(None)] * d, input._wrap(backwards)))
+        result = getitem(result, (*[slice(None)] * d, input._constant(backwards)))
     return named(result, "FlipBackward0")
 
 
@@ -153,7 +153,7 @@ def _triangle(op: str, input: Tensor, outside: Callable[[Any, Any], Any]) -> Ten
     if input.ndim < 2:
         raise ShapeError(f"{op}: the tensor has {input.ndim} dimensions, expected at least 2")
     mask = outside(*np.indices(input._data.shape[-2:], sparse=True))
-    return named(masked_fill(input, input._wrap(mask), 0), f"{op.capitalize()}Backward0")
+    return named(masked_fill(input, input._constant(mask), 0), f"{op.capitalize()}Backward0")
 
 
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:

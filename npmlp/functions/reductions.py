@@ -175,7 +175,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 def _extreme_with_index(spec: Any, op: str, x: Tensor, dim: int, keepdim: bool) -> ValuesIndices:
     d = normalize_dim(op, dim, x.ndim)
     if x.ndim == 0:  # a scalar is the extreme of itself, with index 0
-        return ValuesIndices(op, x.clone(), x._wrap(np.zeros((), np.int64)))
+        return ValuesIndices(op, x.clone(), x._constant(np.zeros((), np.int64)))
     return ValuesIndices(op, *apply(spec, x, dim=(d,), keepdim=keepdim))
 
 

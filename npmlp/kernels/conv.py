@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from npmlp.kernels.calls import call, in_order
 from npmlp.kernels.ladder import Matrix
-from npmlp.kernels.matmul import contiguous, memory
+from npmlp.kernels.matmul import memory
 from npmlp.kernels.panels import pack_all, product
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -35,8 +36,8 @@ def conv2d_forward(
     """out[n, k] = Σ_c weight[k, c] ⋆ x[n, c] + bias[k], ⋆ the cross-correlation."""
     x, weight, bias = inputs
     columns, lines = scratch
-    x, w = contiguous(x), _matrices(weight, groups)
-    bias = columns[0, 0, :0] if bias is None else contiguous(bias)
+    x, w = in_order(x), _matrices(weight, groups)
+    bias = columns[0, 0, :0] if bias is None else in_order(bias)
     N, channels, OH, OW = outs[0].shape
     out = outs[0].reshape(N, channels, OH * OW)
     geometry = (*weight.shape[2:], OH, OW, *stride, *padding, *dilation)
@@ -44,10 +45,10 @@ def conv2d_forward(
     for n in range(0, N, columns.shape[0]):
         part = columns[: N - n]
         for g in range(groups):
-            im2col(x[n:], g * C, geometry, lines, part)
+            call(im2col, x[n:], g * C, geometry, lines, part)
             rows = (g * K, g * K + K)
             b = bias[rows[0] : rows[1]]
-            _product_each(*memory(w[g]), part, (0, R), b, out[n:], rows)
+            call(_product_each, *memory(w[g]), part, (0, R), b, out[n:], rows)
 
 
 def conv2d_backward(
@@ -70,36 +71,36 @@ def conv2d_backward(
     K = channels // groups
     d = dout.reshape(N, channels, OH * OW)
     if dbias is not None:
-        _sum_planes(d, dbias)
+        call(_sum_planes, d, dbias)
     if dx is not None:
         (columns, lines), w = scratch[:2], _matrices(weight, groups)
         geometry = (*weight.shape[2:], OH, OW, *stride, *padding, *dilation)
         C = weight.shape[1]
-        dx.fill(0)
+        call(np.ndarray.fill, dx, 0)
         for n in range(0, N, columns.shape[0]):
             part = columns[: N - n]
             for g in range(groups):
                 source, rows = d[n : n + len(part)], (g * K, g * K + K)
                 none = columns[0, 0, :0]
-                _product_each(*memory(w[g].T), source, rows, none, part, (0, part.shape[1]))
-                add_col2im(part, g * C, geometry, lines, dx[n:])
+                call(_product_each, *memory(w[g].T), source, rows, none, part, (0, part.shape[1]))
+                call(add_col2im, part, g * C, geometry, lines, dx[n:])
     if dweight is not None:
         columns, lines, partial, panels = scratch
-        x, dw = contiguous(x), _matrices(dweight, groups)
+        x, dw = in_order(x), _matrices(dweight, groups)
         geometry = (*dweight.shape[2:], OH, OW, *stride, *padding, *dilation)
         C = dweight.shape[1]
-        dw.fill(0)
+        call(np.ndarray.fill, dw, 0)
         for n in range(0, N, columns.shape[0]):
             part = columns[: N - n]
             for g in range(groups):
-                im2col(x[n:], g * C, geometry, lines, part)
-                _add_dweight(d[n:], part, g * K, partial, panels, dw[g])
+                call(im2col, x[n:], g * C, geometry, lines, part)
+                call(_add_dweight, d[n:], part, g * K, partial, panels, dw[g])
 
 
 def _matrices(weight: Array, groups: int) -> Array:
     """The weight as a matrix (K/groups, R) per group."""
     K, C, kh, kw = weight.shape
-    return contiguous(weight).reshape(groups, K // groups, C * kh * kw)
+    return in_order(weight).reshape(groups, K // groups, C * kh * kw)
 
 
 @njit(cache=True)

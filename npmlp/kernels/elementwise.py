@@ -13,30 +13,32 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from npmlp.kernels.calls import call, flat
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def relu_forward(inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any) -> None:
     """out = max(x, 0)."""
-    _relu(_flat(inputs[0]), _flat(outs[0]))
+    call(_relu, flat(inputs[0]), flat(outs[0]))
 
 
 def relu_backward(
     dout: Array, inputs: Any, outs: tuple[Any, ...], grads: tuple[Any, ...], scratch: Any
 ) -> None:
     """dx = dout where out > 0, else 0."""
-    _relu_gradient(_flat(dout), _flat(outs[0]), _flat(grads[0]))
+    call(_relu_gradient, flat(dout), flat(outs[0]), flat(grads[0]))
 
 
 def gelu_forward(
     inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any, approximate: str
 ) -> None:
     """out = x Φ(x), or with "tanh" ½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))."""
-    x, out = _flat(inputs[0]), _flat(outs[0])
+    x, out = flat(inputs[0]), flat(outs[0])
     if approximate == "tanh":
-        (_gelu_tanh_32 if x.dtype == np.float32 else _gelu_tanh_64)(x, out)
+        call(_gelu_tanh_32 if x.dtype == np.float32 else _gelu_tanh_64, x, out)
     else:
-        (_gelu_32 if x.dtype == np.float32 else _gelu_64)(x, out)
+        call(_gelu_32 if x.dtype == np.float32 else _gelu_64, x, out)
 
 
 def gelu_backward(
@@ -48,12 +50,12 @@ def gelu_backward(
     approximate: str,
 ) -> None:
     """dx = dout (Φ(x) + x φ(x)), φ the normal density; or the derivative of the tanh form."""
-    dout, x, dx = _flat(dout), _flat(inputs[0]), _flat(grads[0])
+    dout, x, dx = flat(dout), flat(inputs[0]), flat(grads[0])
     if approximate == "tanh":
         gradient = _gelu_tanh_gradient_32 if x.dtype == np.float32 else _gelu_tanh_gradient_64
     else:
         gradient = _gelu_gradient_32 if x.dtype == np.float32 else _gelu_gradient_64
-    gradient(dout, x, dx)
+    call(gradient, dout, x, dx)
 
 
 def dropout_forward(
@@ -61,7 +63,7 @@ def dropout_forward(
 ) -> None:
     """out = scale · x where the mask keeps it, else 0 · x: 0 with x's sign, and NaN stays NaN."""
     x, keep = inputs
-    _scale_kept(_flat(x), _flat(keep), x.dtype.type(scale), _flat(outs[0]))
+    call(_scale_kept, flat(x), flat(keep), x.dtype.type(scale), flat(outs[0]))
 
 
 def dropout_backward(
@@ -73,12 +75,7 @@ def dropout_backward(
     scale: float,
 ) -> None:
     """dx = scale · dout where the mask keeps it, else 0 · dout."""
-    _scale_kept(_flat(dout), _flat(inputs[1]), dout.dtype.type(scale), _flat(grads[0]))
-
-
-def _flat(x: Array) -> Array:
-    """x in one dimension; a copy if its elements do not lie in order."""
-    return x if x.ndim == 1 and x.flags.c_contiguous else x.reshape(-1)
+    call(_scale_kept, flat(dout), flat(inputs[1]), dout.dtype.type(scale), flat(grads[0]))
 
 
 # ---------------------------------------------------------------------------- ReLU and dropout

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from npmlp.kernels.matmul import contiguous, multiply, multiply_transposed
+from npmlp.kernels.calls import call, in_order
+from npmlp.kernels.matmul import multiply, multiply_transposed
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -20,9 +21,9 @@ def linear_forward(inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any)
     """out = x weightᵀ + bias, the weight turned around into scratch."""
     x, weight, bias = inputs
     if bias is not None:
-        bias = contiguous(bias)
-    x, out = _rows(contiguous(x)), _rows(outs[0])
-    multiply_transposed(x, contiguous(weight), out, scratch, bias)
+        bias = in_order(bias)
+    x, out = _rows(in_order(x)), _rows(outs[0])
+    multiply_transposed(x, in_order(weight), out, scratch, bias)
 
 
 def linear_backward(
@@ -33,11 +34,11 @@ def linear_backward(
     dx, dweight, dbias = grads
     dout = _rows(dout)
     if dx is not None:
-        multiply(dout, contiguous(weight), _rows(dx))
+        multiply(dout, in_order(weight), _rows(dx))
     if dweight is not None:
-        multiply(dout.T, _rows(contiguous(x)), dweight)
+        multiply(dout.T, _rows(in_order(x)), dweight)
     if dbias is not None:
-        sum_rows(dout, scratch[0], dbias)
+        call(sum_rows, dout, scratch[0], dbias)
 
 
 def _rows(x: Array) -> Array:

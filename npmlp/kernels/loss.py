@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from npmlp.kernels.calls import call, in_order
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _NONE = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}  # an absent weight
@@ -37,13 +39,13 @@ def cross_entropy_forward(
     logits, target, weight = inputs
     loss, log_probs, total = outs
     weight = _NONE[logits.dtype] if weight is None else weight
-    _log_softmax(logits, log_probs)
+    call(_log_softmax, in_order(logits), log_probs)
     smoothing = float(label_smoothing)
     if reduction == "none":
-        _losses(log_probs, target, weight, ignore_index, smoothing, loss, total)
+        call(_losses, log_probs, target, weight, ignore_index, smoothing, loss, total)
     else:
         mean = reduction == "mean"
-        _loss(log_probs, target, weight, ignore_index, smoothing, mean, loss, total)
+        call(_loss, log_probs, target, weight, ignore_index, smoothing, mean, loss, total)
 
 
 def cross_entropy_backward(
@@ -64,11 +66,11 @@ def cross_entropy_backward(
     _, target, weight = inputs
     _, log_probs, total = outs
     weight = _NONE[log_probs.dtype] if weight is None else weight
-    divisor = float(total) if reduction == "mean" else 1.0
-    smoothing = float(label_smoothing)
-    _gradient(
-        dout.reshape(-1), log_probs, target, weight, ignore_index, smoothing, divisor, grads[0]
-    )
+    mean, smoothing = reduction == "mean", float(label_smoothing)
+    call(
+        _gradient, dout.reshape(-1), log_probs, target, weight, ignore_index, smoothing, mean,
+        total, grads[0],
+    )  # fmt: skip
 
 
 @njit(cache=True)
@@ -154,11 +156,13 @@ def _gradient(
     weight: Array,
     ignore_index: int,
     smoothing: float,
-    divisor: float,
+    mean: bool,
+    total: Array,
     dlogits: Array,
 ) -> None:
     N, C = log_probs.shape
     number = log_probs.dtype.type
+    divisor = float(total[()]) if mean else 1.0
     each = 0.0  # Σ_c of what smoothing takes off each class
     for c in range(C):
         each += smoothing / C * (weight[c] if weight.size else 1.0)

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit, prange
 
 from npmlp.kernels import scratch, threads
+from npmlp.kernels.calls import call, in_order
 from npmlp.kernels.ladder import Array, Matrix, moved
 from npmlp.kernels.large import large_product
 from npmlp.kernels.panels import pack_all, product
@@ -74,17 +75,14 @@ def _run(a: Array, b: Flat, way: int, bias: Array | None, out: Array, K: int) ->
     n, m = out.shape
     start = _zeros(out.dtype, m) if bias is None else bias
     if not start.flags.writeable:  # another type to Numba, and start changes places with out
-        start = start.copy()
+        copy = np.empty(m, out.dtype)
+        call(np.copyto, copy, start)
+        start = copy
     by_rows = way == _PACKED or n >= m
-    if n * m * K >= _THREADS_FROM and (
-        chunks := threads.enter(n, _ROWS) if by_rows else threads.enter(m, _COLUMNS)
-    ):
-        try:
-            _parts(*memory(a), *b, way, start, out, K, by_rows, *chunks)
-        finally:
-            threads.leave()
-    else:
-        _part(*memory(a), *b, way, start, out, K, True, 0, n)
+    threads.call_on_threads(
+        _part, _parts, (*memory(a), *b, way, start, out, K, by_rows),
+        *((n, _ROWS) if by_rows else (m, _COLUMNS)), worth_it=n * m * K >= _THREADS_FROM,
+    )  # fmt: skip
 
 
 # -------------------------------------------------------------------------------- for the others
@@ -109,7 +107,7 @@ def multiply_transposed(
     if not panels:
         _run(a, b, _LARGE, bias, out, k)
     else:
-        pack_all(b[0], 0, 1, k, k, m, panels[0])
+        call(pack_all, b[0], 0, 1, k, k, m, panels[0])
         _run(a, (panels[0], m, 1), _PACKED, bias, out, k)
 
 
@@ -125,12 +123,7 @@ def memory(a: Array) -> Flat:
         return a.reshape(-1), a.shape[1], 1
     if a.flags.f_contiguous:
         return a.T.reshape(-1), 1, a.shape[0]
-    return np.ascontiguousarray(a).reshape(-1), a.shape[1], 1
-
-
-def contiguous(x: Array) -> Array:
-    """x itself where its elements lie in order, else a copy in which they do."""
-    return x if x.flags.c_contiguous else np.ascontiguousarray(x)
+    return in_order(a).reshape(-1), a.shape[1], 1
 
 
 def matmul_forward(inputs: tuple[Any, ...], outs: tuple[Any, ...], panels: Any) -> None:
@@ -139,7 +132,7 @@ def matmul_forward(inputs: tuple[Any, ...], outs: tuple[Any, ...], panels: Any) 
     if y.flags.f_contiguous and not y.flags.c_contiguous:  # the transpose of a stored matrix
         multiply_transposed(x, y.T, outs[0], panels)
     else:
-        multiply(x, contiguous(y), outs[0])
+        multiply(x, in_order(y), outs[0])
 
 
 def matmul_backward(
@@ -148,6 +141,6 @@ def matmul_backward(
     """dx = dout yᵀ, dy = xᵀ dout."""
     dx, dy = grads
     if dx is not None:
-        multiply_transposed(dout, contiguous(inputs[1]), dx, panels)
+        multiply_transposed(dout, in_order(inputs[1]), dx, panels)
     if dy is not None:
         multiply(inputs[0].T, dout, dy)

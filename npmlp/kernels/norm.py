@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from npmlp.kernels.calls import call, in_order
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _NONE = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}  # an absent weight or bias
@@ -35,11 +37,11 @@ def batch_norm_forward(
     (total,) = scratch
     x, out = _by_channel(x), _by_channel(out)
     if x.ndim == 2:
-        _column_statistics(x, mean, var, invstd, eps, total)
-        _normalize_columns(x, mean, invstd, weight, bias, out)
+        call(_column_statistics, x, mean, var, invstd, eps, total)
+        call(_normalize_columns, x, mean, invstd, weight, bias, out)
     else:
-        _plane_statistics(x, mean, var, invstd, eps, total)
-        _normalize_planes(x, mean, invstd, weight, bias, out)
+        call(_plane_statistics, x, mean, var, invstd, eps, total)
+        call(_normalize_planes, x, mean, invstd, weight, bias, out)
 
 
 def batch_norm_backward(
@@ -59,19 +61,23 @@ def batch_norm_backward(
     plain, weighted = scratch  # Σ dout and Σ dout x̂, in double precision
     dout = _by_channel(dout)
     if dx is None and dweight is None:  # then x has not been kept
-        dout.sum(axis=(0, 2)[: dout.ndim - 1], dtype=np.float64, out=plain)
+        call(_sum, dout, (0, 2)[: dout.ndim - 1], plain)
     else:
         x = _by_channel(x)
         sums = _column_sums if x.ndim == 2 else _plane_sums
-        sums(dout, x, mean, invstd, plain, weighted)
+        call(sums, dout, x, mean, invstd, plain, weighted)
     if dweight is not None:
-        dweight[...] = weighted
+        call(np.copyto, dweight, weighted, "same_kind")
     if dbias is not None:
-        dbias[...] = plain
+        call(np.copyto, dbias, plain, "same_kind")
     if dx is not None:
         weight = _NONE[x.dtype] if weight is None else weight
         gradient = _column_gradient if x.ndim == 2 else _plane_gradient
-        gradient(dout, x, mean, invstd, weight, plain, weighted, _by_channel(dx))
+        call(gradient, dout, x, mean, invstd, weight, plain, weighted, _by_channel(dx))
+
+
+def _sum(x: Array, axes: tuple[int, ...], out: Array) -> None:
+    x.sum(axis=axes, dtype=np.float64, out=out)
 
 
 def _by_channel(x: Array) -> Array:
@@ -79,7 +85,7 @@ def _by_channel(x: Array) -> Array:
     if x.ndim == 2 and x.flags.c_contiguous:
         return x
     S = math.prod(x.shape[2:])
-    return np.ascontiguousarray(x).reshape(x.shape[:2] if S == 1 else (*x.shape[:2], S))
+    return in_order(x).reshape(x.shape[:2] if S == 1 else (*x.shape[:2], S))
 
 
 # --------------------------------------------------------------------------------- S = 1: columns

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from npmlp.kernels.matmul import contiguous
+from npmlp.kernels.calls import call, in_order
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]
@@ -31,7 +31,7 @@ def max_pool2d_forward(
     As in PyTorch the first of equal entries is taken, and NaN wins. `ceil_mode` has had its effect
     on the shape of outs already.
     """
-    x = contiguous(inputs[0])
+    x = in_order(inputs[0])
     out, indices = outs
     planes = (-1, *x.shape[2:])
     results = (-1, *out.shape[2:])
@@ -39,7 +39,7 @@ def max_pool2d_forward(
         geometry = (*kernel_size, *stride, *padding, *dilation)
         halves = geometry == (2, 2, 2, 2, 0, 0, 1, 1) and not ceil_mode
         loops = pool_halves if halves else pool
-        loops(x.reshape(planes), geometry, out.reshape(results), indices.reshape(results))
+        call(loops, x.reshape(planes), geometry, out.reshape(results), indices.reshape(results))
 
 
 def max_pool2d_backward(
@@ -56,10 +56,11 @@ def max_pool2d_backward(
 ) -> None:
     """dx = the sum of dout over the windows whose maximum an entry was."""
     (dx,) = grads
-    dx.fill(0)
+    call(np.ndarray.fill, dx, 0)
     if dout.size:
         planes = dx.shape[0] * dx.shape[1]
-        scatter(dout.reshape(planes, -1), outs[1].reshape(planes, -1), dx.reshape(planes, -1))
+        arrays = (a.reshape(planes, -1) for a in (dout, outs[1], dx))
+        call(scatter, *arrays)
 
 
 @njit(cache=True)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numba
+
+from npmlp.kernels.calls import call, kept
 
 _one_at_a_time = threading.Lock()
 _state: dict[str, Any] = {"usable": True, "layer": None}
@@ -33,27 +36,57 @@ def portions(size: int, count: int, unit: int) -> tuple[int, int]:
     return chunk, -(-size // chunk)
 
 
-def enter(size: int, unit: int) -> tuple[int, int] | None:
-    """Ask for threads for `size` rows or columns: the portions, or None to run on the calling
-    thread.
+def call_on_threads(
+    part: Callable[..., Any],
+    parts: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    size: int,
+    unit: int,
+    worth_it: bool,
+) -> None:
+    """part(*arguments, 0, size), or where that pays parts(*arguments, chunk, chunks).
 
-    After portions, and only then, call `leave()`.
+    `part` computes [first, last) of `size` things, `parts` computes chunk after chunk of them on as
+    many threads; a chunk begins at a multiple of `unit`. While others are using the threads, the
+    calling thread does it alone.
     """
-    if not _state["usable"] or not _one_at_a_time.acquire(blocking=False):
+    divided = _divided(size, unit) if worth_it else None
+    if divided is None:
+        call(part, *arguments, 0, size)
+    elif kept.calls is not None:  # whoever makes these calls takes the threads for all of them
+        call(parts, *arguments, *divided)
+    elif take():
+        try:
+            parts(*arguments, *divided)
+        finally:
+            give_back()
+    else:
+        part(*arguments, 0, size)
+
+
+def _divided(size: int, unit: int) -> tuple[int, int] | None:
+    if not _state["usable"] or not kept.on_threads:
         return None
     count = numba.get_num_threads()
-    if count > 1:
-        chunk, chunks = portions(size, count, unit)
-        if chunks > 1:
-            return chunk, chunks
-    _one_at_a_time.release()
-    return None
+    if count == 1:
+        return None
+    chunk, chunks = portions(size, count, unit)
+    return (chunk, chunks) if chunks > 1 else None
 
 
-def leave() -> None:
-    """The kernel has run: let others start threads."""
+def take() -> bool:
+    """Ask for the threads. After a yes, and only then, call `give_back()`."""
+    return bool(_state["usable"]) and _one_at_a_time.acquire(blocking=False)
+
+
+def give_back() -> None:
+    """The kernels have run: let others start threads."""
     if _state["layer"] is None:
-        _state["layer"] = numba.threading_layer()
+        try:
+            _state["layer"] = numba.threading_layer()
+        except ValueError:  # nothing has run on them yet
+            _one_at_a_time.release()
+            return
         # Numba's own fallback layer wakes its threads too slowly for kernels of this size
         # (48 µs, against 2 µs of OpenMP) and dies when other code enters it at the same time.
         _state["usable"] = _state["layer"] != "workqueue"

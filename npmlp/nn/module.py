@@ -18,6 +18,7 @@ from npmlp.errors import DTypeError, NpmlpError
 from npmlp.nn import state
 from npmlp.nn.hooks import Hook, Hooks, RemovableHandle, call_with_hooks
 from npmlp.nn.tree import Tree
+from npmlp.recording import now, set_grad
 from npmlp.tensor import Tensor
 from npmlp.types import device
 
@@ -61,6 +62,8 @@ class Module(Tree):
         self.__dict__["_forward_pre_hooks"] = OrderedDict()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if now.tape is not None:
+            now.tape.called(self)
         try:
             if self._forward_hooks or self._forward_pre_hooks:
                 return call_with_hooks(self, args, kwargs)
@@ -95,7 +98,7 @@ class Module(Tree):
         for p in self.parameters():
             if p._grad is not None:
                 if set_to_none:
-                    p._grad = None
+                    set_grad(p, None)
                 else:
                     p._grad._write(0)
 

@@ -19,6 +19,7 @@ from npmlp.nn.functional.arguments import check_tensor
 from npmlp.nn.module import Module
 from npmlp.nn.parameter import Parameter
 from npmlp.nn.state import Report
+from npmlp.recording import cannot, do
 from npmlp.tensor import Tensor
 
 
@@ -118,10 +119,10 @@ class _BatchNorm(Module):
         tracked = self.track_running_stats
         if self.training and tracked and self.num_batches_tracked is not None:
             count = self.num_batches_tracked
-            count._data += 1  # in place, without a way through the tape
-            count._storage.version += 1
+            do("count batches", _count, count, writes=(count._data,))
             if self.momentum is None:  # the mean over all batches
-                momentum = 1.0 / float(count)
+                cannot("a BatchNorm with momentum=None weighs every batch differently")
+                momentum = 1.0 / float(count._data)
         # while training, statistics that are not tracked must not be touched
         use_running = not self.training or tracked
         return F.batch_norm(
@@ -148,6 +149,11 @@ class _BatchNorm(Module):
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
+
+
+def _count(batches: Tensor) -> None:
+    batches._data += 1  # in place, without a way through autograd
+    batches._storage.version += 1
 
 
 class BatchNorm1d(_BatchNorm):

@@ -14,6 +14,7 @@ from npmlp.autograd import no_grad
 from npmlp.config import hold_blas_at_one_thread
 from npmlp.errors import RunError
 from npmlp.ops.spec import Array
+from npmlp.recording import cannot, do
 from npmlp.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
@@ -52,9 +53,19 @@ def clip_grad_norm_(
                 stacklevel=3,
             )
     grads = _grads(parameters)
-    total = get_total_norm(grads, norm_type, error_if_nonfinite, foreach)
-    _scale(grads, max_norm, total)
+    dtypes_ = [g._data.dtype for g in grads] or [dtypes.get_default_dtype().numpy]
+    total = Tensor._wrap(np.empty((), np.result_type(*dtypes_)))
+    do("clip gradients", _clip, grads, max_norm, norm_type, error_if_nonfinite, total._data,
+       writes=[g._data for g in grads], makes=(total._data,))  # fmt: skip
     return total
+
+
+def _clip(
+    grads: list[Tensor], max_norm: float, norm_type: float, error_if_nonfinite: bool, total: Array
+) -> None:
+    norm = get_total_norm(grads, norm_type, error_if_nonfinite)
+    total[()] = norm._data
+    _scale(grads, max_norm, norm)
 
 
 @no_grad()
@@ -86,12 +97,14 @@ def clip_grads_with_norm_(
     parameters: Tensors, max_norm: float, total_norm: Tensor, foreach: bool | None = None
 ) -> None:
     """Scale the gradients as clip_grad_norm_ does, for a norm that is known already."""
+    cannot("clip_grads_with_norm_ is not recorded; use clip_grad_norm_")
     _scale(_grads(parameters), max_norm, total_norm)
 
 
 @no_grad()
 def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
     """Bring every entry of the gradients into [-clip_value, clip_value]. NaN stays NaN."""
+    cannot("clip_grad_value_ is not recorded; use clip_grad_norm_")
     limit = float(clip_value)
     for grad in _grads(parameters):
         np.clip(grad._data, -limit, limit, out=grad._data)

@@ -15,6 +15,7 @@ import numpy as np
 from npmlp.autograd import enable_grad
 from npmlp.errors import CheckpointError, GraphError, OutsideSubsetError, ShapeError
 from npmlp.ops.spec import Array
+from npmlp.recording import do, now, set_grad
 from npmlp.tensor import Tensor
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
@@ -148,10 +149,12 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or with `set_to_none=False` fill them with zeros."""
+        if now.tape is not None:
+            now.tape.optimizer(self)
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:
-                    p._grad = None
+                    set_grad(p, None)
                 elif p._grad is not None:
                     p._grad.detach_()._write(0)
 
@@ -165,10 +168,23 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            self._update_group(group)
+        if now.tape is None:
+            self._update()
+        else:
+            now.tape.optimizer(self)
+            do(f"{self._name} step", self._update, writes=self._arrays())
         self._opt_called = True
         return loss
+
+    def _update(self) -> None:
+        for group in self.param_groups:
+            self._update_group(group)
+
+    def _arrays(self) -> list[Array]:
+        """What a step changes."""
+        params = [p for group in self.param_groups for p in group["params"]]
+        state = [t for p in params if p in self.state for t in self.state[p].values()]
+        return [t._data for t in (*params, *state) if isinstance(t, Tensor)]
 
     def _update_group(self, group: Group) -> None:
         raise NotImplementedError(f"{self._name}: define step(), or _update_group(group)")

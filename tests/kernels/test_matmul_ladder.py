@@ -196,12 +196,12 @@ def test_a_second_caller_runs_alone_while_threads_are_taken(two_threads):
     out = run("multiply", a, b, np.empty((64, 100)))  # the first run settles the layer
     if not threads._state["usable"]:
         pytest.skip("Numba's threading layer here is not used")
-    assert threads.enter(64, 8) is not None
+    assert threads.take()
     try:
-        assert threads.enter(64, 8) is None
+        assert not threads.take()
         np.testing.assert_array_equal(run("multiply", a, b, out), 784.0)
     finally:
-        threads.leave()
+        threads.give_back()
 
 
 AFTER_A_FORK = """

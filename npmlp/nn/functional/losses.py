@@ -17,7 +17,8 @@ from npmlp.autograd import apply
 from npmlp.errors import DataError, DTypeError, NpmlpError, ShapeError
 from npmlp.nn.functional.arguments import check_constant, check_tensor, choose_reduction
 from npmlp.ops import classification, loss, probability
-from npmlp.ops.spec import OpSpec
+from npmlp.ops.spec import Array, OpSpec
+from npmlp.recording import check_readable, do
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -157,7 +158,7 @@ def _rows(op: str, input: Tensor, target: Tensor, ignore_index: int) -> tuple[Te
             f"{shape}{hint}"
         )
     classes = input.shape[-1] if len(shape) == 1 else shape[1]
-    _check_classes(op, target, classes, ignore_index)
+    do("check classes", _check_classes, op, target._data, classes, ignore_index)
     if len(shape) == 1:
         input = functions.unsqueeze(input, 0)
     elif len(shape) > 2:
@@ -171,8 +172,7 @@ def _as_target(losses: Tensor, input: Tensor, target: Tensor) -> Tensor:
     return functions.view(losses, target._data.shape if input.ndim > 1 else ())
 
 
-def _check_classes(op: str, target: Tensor, classes: int, ignore_index: int) -> None:
-    values = target._data
+def _check_classes(op: str, values: Array, classes: int, ignore_index: int) -> None:
     if values.size == 0 or (values.min() >= 0 and values.max() < classes):
         return
     wrong = ((values < 0) | (values >= classes)) & (values != ignore_index)
@@ -191,6 +191,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     `num_classes` -1 is one more than the largest class.
     """
     check_tensor("one_hot", "tensor", tensor)
+    check_readable("one_hot", tensor._data)
     values = tensor._data
     if values.dtype != np.int64:
         raise DTypeError(f"one_hot: tensor has dtype {tensor.dtype}, expected int64; use .long()")

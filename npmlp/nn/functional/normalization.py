@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npmlp import random
+from npmlp import functions, random
 from npmlp.autograd import apply
 from npmlp.errors import DTypeError, NpmlpError, ShapeError
 from npmlp.nn.functional.arguments import check_tensor
@@ -16,6 +16,7 @@ from npmlp.ops import dropout as dropout_ops
 from npmlp.ops import norm
 from npmlp.ops.common import check_float
 from npmlp.ops.spec import Array
+from npmlp.recording import do
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -64,8 +65,12 @@ def batch_norm(
     # copied here, a transposed input is copied once, and not for backward again
     out, mean, var = apply(norm.BATCH_NORM, input.contiguous(), weight, bias, eps=eps)
     if running_mean is not None and running_var is not None and count > 1:
-        _move(running_mean, mean._data, momentum)
-        _move(running_var, var._data * np.float64(count / (count - 1)), momentum)
+        for running, batch, factor in (
+            (running_mean, mean._data, 1.0),
+            (running_var, var._data, count / (count - 1)),
+        ):
+            do("running statistics", _move, running, batch, np.float64(factor), momentum,
+               writes=(running._data,))  # fmt: skip
     return out
 
 
@@ -94,10 +99,10 @@ def _check_statistics(
             )
 
 
-def _move(running: Tensor, batch: Any, momentum: float) -> None:
-    """running = (1 - momentum) · running + momentum · batch, rounded once, as PyTorch does."""
+def _move(running: Tensor, batch: Any, factor: np.float64, momentum: float) -> None:
+    """running = (1 - momentum) · running + momentum · factor · batch, rounded once, as PyTorch."""
     kept = (1 - momentum) * running._data.astype(np.float64)
-    running._write(kept + momentum * batch.astype(np.float64))
+    running._write(kept + momentum * (batch * factor).astype(np.float64))
 
 
 def layer_norm(
@@ -134,12 +139,12 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if p == 0 or not training or input.numel() == 0:
         return input
     check_float("dropout", (input._data.dtype,))
-    draw = random.default_generator.dropout_mask
-    if input._data.flags.c_contiguous:
-        keep = draw(input._data.shape, p)
-    else:
+    keep = np.empty(input._data.shape, np.bool_)
+    if not input._data.flags.c_contiguous:
         order = _memory_order(input._data)
-        keep = draw([input._data.shape[d] for d in order], p).transpose(np.argsort(order))
+        keep = np.empty([input._data.shape[d] for d in order], np.bool_)
+        keep = keep.transpose(np.argsort(order))
+    _draw_mask(keep, p)
     number = input._data.dtype.type  # PyTorch divides in the precision of the tensor
     scale = 0.0 if p == 1 else float(number(1) / number(1 - p))
     result = apply(dropout_ops.DROPOUT, input, input._wrap(keep), scale=scale)
@@ -163,12 +168,23 @@ def dropout2d(
     if p == 0 or not training or input.numel() == 0:
         return input
     channels = input._data.shape[:-2]
-    keep = random.default_generator.dropout_mask(channels, p)[..., None, None]
+    keep = np.empty(channels, np.bool_)
+    _draw_mask(keep, p)
     number = input._data.dtype.type
     scale = 0.0 if p == 1 else float(number(1) / number(1 - p))
-    mask = input._wrap(np.array(np.broadcast_to(keep, input._data.shape)))
+    mask = functions.expand(input._wrap(keep[..., None, None]), *input._data.shape).contiguous()
     result = apply(dropout_ops.DROPOUT, input, mask, scale=scale)
     return input._become("dropout2d_", result) if inplace else result
+
+
+def _draw_mask(keep: Array, p: float) -> None:
+    """Fill a mask (True: the entry stays), in the order of its memory."""
+    order = np.argsort(keep.strides)[::-1]
+    do("dropout mask", _fill_mask, keep.transpose(order), p, makes=(keep,))
+
+
+def _fill_mask(keep: Array, p: float) -> None:
+    keep[...] = random.default_generator.dropout_mask(keep.shape, p)
 
 
 def _memory_order(x: Array) -> list[int]:

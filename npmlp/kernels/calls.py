@@ -1,0 +1,60 @@
+"""Every compiled function is called through here, so that calls can be kept instead of made.
+
+A face reads shapes, makes views and chooses loops; the work on the arrays' entries it leaves to
+`call`. While `keeping()` is on, `call` notes function and arguments, and nothing runs: the list is
+a plan's, which makes the same calls again and again with no face in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+class _Kept(threading.local):
+    calls: list[Call] | None = None
+    on_threads = True
+
+
+kept = _Kept()
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> None:
+    """function(*arguments), now or, where calls are kept, later."""
+    if kept.calls is None:
+        function(*arguments)
+    else:
+        kept.calls.append((function, arguments))
+
+
+@contextlib.contextmanager
+def keeping(on_threads: bool) -> Iterator[list[Call]]:
+    """Within it calls are kept, in the list that it gives; divided among threads, or not."""
+    before = kept.calls, kept.on_threads
+    calls: list[Call] = []
+    kept.calls, kept.on_threads = calls, on_threads
+    try:
+        yield calls
+    finally:
+        kept.calls, kept.on_threads = before
+
+
+def in_order(x: Array) -> Array:
+    """x itself where its elements lie in order, else a copy in which they do."""
+    if x.flags.c_contiguous:
+        return x
+    copy = np.empty(x.shape, x.dtype)
+    call(np.copyto, copy, x)
+    return copy
+
+
+def flat(x: Array) -> Array:
+    """The elements of x in one dimension: of a copy where they do not lie in order."""
+    return x if x.ndim == 1 and x.flags.c_contiguous else in_order(x).reshape(-1)

@@ -1,0 +1,233 @@
+"""capture: a training step that is recorded once and then replayed."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from npmlp import config
+from npmlp.grad_mode import mode
+from npmlp.ops.spec import Array
+from npmlp.plan.arena import Arena
+from npmlp.plan.prepare import Call, prepare, scratch_of
+from npmlp.plan.tape import Tape, owner, parameters_of
+from npmlp.recording import now
+from npmlp.tensor import Tensor
+
+_MOST = 8  # recordings of one plan; who needs more does not repeat itself
+
+
+class Recording:
+    """A step for inputs of some shapes: its calls, and what must be as it was for them to hold."""
+
+    def __init__(self, tape: Tape, inputs: list[Tensor], result: Any) -> None:
+        self.inputs = [t._data for t in inputs]
+        self.result = _each_tensor(result, lambda t: Tensor._wrap(t._data))
+        self._found, self._leaves = tape.found, list(tape.leaves.values())
+        self._modules, self._optimizers = list(tape.modules.values()), tape.optimizers
+        seen = {id(owner(t._data)) for t in (*_tensors(result), *tape.shown)}
+        scratch = [scratch_of(entry) for entry in tape.entries]
+        self.arena = Arena(tape.entries, list(tape.made.values()), seen, scratch)
+        self.entries = [self.arena.moved(entry) for entry in tape.entries]
+        self._calls: dict[int, list[list[Call]]] = {}
+        self._one_after_another: dict[int, list[Call]] = {}
+
+    def holds(self) -> bool:
+        """Whether a replay would do what the step would do now."""
+        return (
+            all(leaf._data is data and leaf._requires_grad is needed
+                for leaf, data, needed in self._leaves)
+            and all(module.training is training for module, training in self._modules)
+            and all(leaf._grad is grad for leaf, grad in self._found)
+            and all(parameters_of(optimizer) == ids for optimizer, ids in self._optimizers)
+        )  # fmt: skip
+
+    def calls(self, threads: int) -> list[list[Call]]:
+        """The calls of every entry, for a number of threads."""
+        if threads not in self._calls:
+            self._calls[threads] = [
+                prepare(entry, scratch, threads > 1)
+                for entry, scratch in zip(self.entries, self.arena.scratch, strict=True)
+            ]
+            self._one_after_another[threads] = list(itertools.chain(*self._calls[threads]))
+        return self._calls[threads]
+
+    def run(self, arrays: list[Array]) -> Any:
+        """Replay the step on inputs. Returns: what the step returned, with the new values."""
+        for to, array in zip(self.inputs, arrays, strict=True):
+            if to is not array:
+                np.copyto(to, array)
+        if config.get_kernels() != "numba":
+            self._make(1)
+        else:
+            from npmlp.kernels import threads
+
+            if config.get_num_threads() > 1 and threads.take():
+                try:
+                    self._make(config.get_num_threads())
+                finally:
+                    threads.give_back()
+            else:
+                self._make(1)
+        return _each_tensor(self.result, _copy)
+
+    def _make(self, threads: int) -> None:
+        if threads not in self._calls:
+            self.calls(threads)
+        for function, arguments in self._one_after_another[threads]:
+            function(*arguments)
+
+
+class Plan:
+    """A step that is replayed: call it as the step. See `capture`.
+
+    Attributes: `reason`, why the step runs eagerly instead, or None.
+    """
+
+    def __init__(self, step: Callable[..., Any]) -> None:
+        self.step = step
+        self.reason: str | None = None
+        self._recordings: dict[Any, list[Recording]] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        if self.reason is not None or now.tape is not None:
+            return self.step(*args)
+        key = self._key(args)
+        for recording in self._recordings.get(key, ()):
+            if recording.holds():
+                return recording.run([a._data for a in args if isinstance(a, Tensor)])
+        if sum(map(len, self._recordings.values())) >= _MOST:
+            self._run_eagerly(
+                f"it was recorded {_MOST} times, for as many shapes, modes or sets of gradients"
+            )
+            return self.step(*args)
+        return self._record(key, args)
+
+    @staticmethod
+    def _key(args: tuple[Any, ...]) -> Any:
+        """What a recording is for: shapes and dtypes, other arguments, and the settings."""
+        of_args = [(a._data.shape, a._data.dtype) if isinstance(a, Tensor) else a for a in args]
+        return (*of_args, mode.recording, config.get_kernels())
+
+    def _record(self, key: Any, args: tuple[Any, ...], keep: bool = True) -> Any:
+        """Run the step and write down what it does; with `keep` false put everything back."""
+        tensors = [a for a in args if isinstance(a, Tensor)]
+        if any(t._requires_grad for t in tensors):
+            self._run_eagerly("one of its inputs requires a gradient")
+            return self.step(*args)
+        # the plan's own inputs, which the caller's arrays are copied to
+        own = {id(t): Tensor._wrap(np.array(t._data, order="K")) for t in tensors}
+        inputs = [own[id(t)] for t in tensors]
+        tape = Tape(inputs)
+        now.tape = tape
+        try:
+            result = self.step(*[own[id(a)] if isinstance(a, Tensor) else a for a in args])
+        except BaseException:
+            now.tape = None
+            tape.restore()
+            raise
+        finally:
+            now.tape = None
+        if any(t._requires_grad for t in _tensors(result)) and not _walked(tape):
+            tape.give_up(
+                "it returns a tensor that requires a gradient and calls no backward(); call it "
+                "within the step, or compute under no_grad()"
+            )
+        if not keep:
+            tape.restore()
+        if tape.reason is not None:
+            self._run_eagerly(tape.reason)
+            return result
+        self._recordings.setdefault(key, []).append(Recording(tape, inputs, result))
+        return _each_tensor(result, _copy)
+
+    def _run_eagerly(self, reason: str) -> None:
+        self.reason = reason
+        warnings.warn(f"capture: the step runs eagerly, since {reason}", stacklevel=4)
+
+
+def _walked(tape: Tape) -> bool:
+    from npmlp.plan.tape import Backward
+
+    return any(isinstance(entry, Backward) for entry in tape.entries)
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    """The tensors in what a step returned."""
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, dict):
+        return [t for value in result.values() for t in _tensors(value)]
+    if isinstance(result, (tuple, list)):
+        return [t for value in result for t in _tensors(value)]
+    return []
+
+
+def _each_tensor(result: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The same with another tensor for each."""
+    if isinstance(result, Tensor):
+        return function(result)
+    if isinstance(result, dict):
+        return {key: _each_tensor(value, function) for key, value in result.items()}
+    if isinstance(result, (tuple, list)):
+        parts = [_each_tensor(value, function) for value in result]
+        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
+    return result
+
+
+def _copy(t: Tensor) -> Tensor:
+    """Of a result, since the next replay writes to the same place."""
+    return Tensor._wrap(t._data.copy())
+
+
+def capture(step: Callable[..., Any], *example: Any) -> Plan:
+    """A training step as a plan: recorded once, then replayed without Python in between.
+
+    >>> import npmlp
+    >>> from npmlp import nn
+    >>> model = nn.Linear(3, 1)
+    >>> optimizer = npmlp.optim.SGD(model.parameters(), lr=0.1)
+    >>> def step(x, y):
+    ...     optimizer.zero_grad()
+    ...     loss = nn.functional.mse_loss(model(x), y)
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> plan = npmlp.capture(step)
+    >>> x, y = npmlp.ones(4, 3), npmlp.zeros(4, 1)
+    >>> losses = [plan(x, y).item() for _ in range(3)]
+    >>> losses[0] > losses[1] > losses[2]
+    True
+
+    Parameters
+    ----------
+    step : a function of tensors (and of other things, which are part of what is recorded) that does
+        a step: forward, backward, the optimizer, whatever of it there is
+    example : arguments to record with at once. The step runs on them, and everything it changed is
+        put back: weights, gradients, statistics, the optimizer's state and the random stream.
+        Without an example the first call is the one that is recorded, and counts.
+
+    Returns: a Plan, which is called as the step is.
+
+    Raises
+    ------
+    GraphError : the step reads a value while it is recorded: `item()`, `bool()`, `numpy()`
+
+    Notes
+    -----
+    The results are bitwise those of the step itself. What a replay repeats is what happens to
+    tensors: other things that the step does in Python, such as counting or printing, happen when it
+    is recorded and not again. A learning rate, and whatever else stands in the optimizer's groups,
+    is read at every replay. Inputs of another shape, a module's other mode, a parameter that is
+    frozen or given new data: each is recorded anew. A step that cannot be repeated by a list of
+    calls, as one with a hook, with random numbers other than dropout's or with a Function of its
+    own, goes on running as it is; a warning and `plan.reason` say why.
+    """
+    plan = Plan(step)
+    if example:
+        plan._record(plan._key(example), example, keep=False)
+    return plan

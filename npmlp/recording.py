@@ -1,0 +1,70 @@
+"""The step that is being recorded, if one is: whoever changes an array says so here.
+
+npmlp.plan keeps a training step as a list of calls. To get that list it lets the step run once, as
+always, with a tape in `now.tape`; autograd, and the few other places that compute, write down on it
+what they do. Where nothing is recorded this costs a look at `now.tape`, which is None.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from npmlp.errors import GraphError
+
+
+class _Now(threading.local):
+    tape: Any = None  # a npmlp.plan.tape.Tape
+
+
+now = _Now()
+
+
+def do(
+    name: str,
+    function: Callable[..., Any],
+    *arguments: Any,
+    writes: Iterable[Any] = (),
+    makes: Iterable[Any] = (),
+) -> None:
+    """function(*arguments), written down where a step is recorded.
+
+    Parameters
+    ----------
+    arguments : arrays are replaced by a plan's own; anything else is passed on as it is
+    writes : arrays, older than the step, that the function changes
+    makes : arrays of this step that it fills; one of `arguments` each
+    """
+    if now.tape is None:
+        function(*arguments)
+    else:
+        now.tape.do(name, function, arguments, tuple(writes), tuple(makes))
+
+
+def note(name: str, function: Callable[..., Any], *arguments: Any) -> None:
+    """As `do` for what has been done already: function(*arguments) would fill the last argument."""
+    if now.tape is not None:
+        now.tape.note(name, function, arguments)
+
+
+def set_grad(leaf: Any, grad: Any) -> None:
+    """Give a leaf another .grad, a tensor or None."""
+    if now.tape is not None:
+        now.tape.set_grad(leaf, grad)
+    leaf._grad = grad
+
+
+def cannot(reason: str) -> None:
+    """Where a step is recorded: something happened that no list of calls repeats, and why."""
+    if now.tape is not None:
+        now.tape.give_up(reason)
+
+
+def check_readable(operation: str, array: Any) -> None:
+    """A value that is only known when the step runs must not be read while it is recorded."""
+    if now.tape is not None and now.tape.knows(array):
+        raise GraphError(
+            f"{operation}: a tensor of shape {array.shape} was read while its step was recorded, "
+            "and a plan would not read it again; return it from the step, and read it there"
+        )
