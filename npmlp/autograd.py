@@ -63,8 +63,9 @@ def apply(spec: OpSpec, *inputs: Any, **attrs: Any) -> Any:
     recorded = True in needs
     layout, kernel = prepare(spec, arrays, attrs, needs)
     outs = run_forward(spec, layout, kernel, arrays, attrs)
+    entry = None
     if now.tape is not None:
-        now.tape.forward(spec, layout, kernel, arrays, outs, attrs)
+        entry = now.tape.forward(spec, layout, kernel, arrays, outs, attrs, needs)
         now.tape.used(inputs)
 
     source = next(t for t in inputs if t is not None)
@@ -76,9 +77,9 @@ def apply(spec: OpSpec, *inputs: Any, **attrs: Any) -> Any:
     )
     results[0]._view = spec.view
     if recorded:
-        results[0]._attach(
-            _write_node(spec, layout, kernel, inputs, arrays, outs, needs, attrs, results)
-        )
+        node = _write_node(spec, layout, kernel, inputs, arrays, outs, needs, attrs, results)
+        node.entry = entry
+        results[0]._attach(node)
     return results[0] if layout.n_outputs == 1 else results
 
 
@@ -202,6 +203,8 @@ def backward(
             node.spec, node.layout, node.kernel, dout, node.inputs, node.outs,
             node.needs, node.shapes, node.attrs,
         )  # fmt: skip
+        if now.tape is not None:
+            now.tape.backward_of(node.entry)
         if not retain_graph and (node.layout.keep_inputs or node.layout.keep_outs):
             node.inputs = node.outs = ()
             node.freed = True

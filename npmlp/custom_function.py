@@ -166,6 +166,7 @@ def _node(
     )
     node = Node()
     node.spec, node.kernel, node.attrs, node.needs = spec, None, {}, needs
+    node.entry = None
     node.layout = Layout(outs=(), keep_inputs=(0,) if ctx._saved else ())  # freed after a walk
     node.sequence = next_sequence()
     node.shapes, node.inputs, node.outs = shapes, (), ()

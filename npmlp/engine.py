@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from npmlp import creation, dtypes, models, nn, observe, optim, random
+from npmlp import config, creation, dtypes, models, nn, observe, optim, random
 from npmlp.autograd import no_grad
 from npmlp.checkpoint import Array
 from npmlp.engine_protocol import NotFiniteError, Score
 from npmlp.errors import CheckpointError, NpmlpError, RunError
 from npmlp.optim import lr_scheduler
+from npmlp.plan import capture
 from npmlp.recipes import Recipe
 from npmlp.tensor import Tensor
 from npmlp.utils.data import DataLoader, Dataset, Subset, default_collate, random_split
@@ -29,9 +30,12 @@ EVALUATION_BATCH = 1000
 
 
 class NpmlpEngine:
-    """Trains a recipe with npmlp, under its seed and dtype; see engine_protocol.Engine."""
+    """Trains a recipe with npmlp, under its seed and dtype; see engine_protocol.Engine.
 
-    def __init__(self, recipe: Recipe, data: str | None = None) -> None:
+    `eager`: every operation goes through Python, instead of a plan that was recorded once.
+    """
+
+    def __init__(self, recipe: Recipe, data: str | None = None, *, eager: bool = False) -> None:
         self.recipe = recipe
         dtypes.set_default_dtype(getattr(dtypes, recipe.dtype))
         random.manual_seed(recipe.seed)
@@ -42,6 +46,8 @@ class NpmlpEngine:
         self.scheduler = build_scheduler(recipe, self.optimizer)
         self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         self._split_data()
+        self._planned = self._forward_and_backward if eager else capture(self._forward_and_backward)
+        self._logits = self._forward if eager else capture(self._forward)
         self.loader = DataLoader(self.train_set, batch_size=recipe.batch_size, shuffle=True)
         self.batches_per_epoch = len(self.loader)
         size = sum(p.numel() for p in self.model.parameters())
@@ -100,14 +106,22 @@ class NpmlpEngine:
     def gradients(self, batch: Any) -> Score:
         """The first half of a step: the gradients of a batch's loss, in the parameters' `grad`."""
         x, y = batch
-        self.optimizer.zero_grad()
-        logits = self.model(x)
-        loss = self.loss(logits, y)
+        loss, logits = self._planned(x, y)
         value = loss.item()
         if not math.isfinite(value):
             raise self._first_not_finite(x, value)
+        return Score(value, count_correct(logits, y), len(y))
+
+    def _forward_and_backward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        self.optimizer.zero_grad()
+        logits = self.model(x)
+        loss = self.loss(logits, y)
         loss.backward()
-        return Score(value, _count_correct(logits, y), len(y))
+        return loss, logits
+
+    def _forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        return logits
 
     def update(self) -> None:
         """The second half: clip the gradients and move the weights."""
@@ -125,7 +139,7 @@ class NpmlpEngine:
         loss_sum, correct, count = 0.0, 0, 0
         for logits, y in self.predictions(split):
             loss_sum += self.loss(logits, y).item() * len(y)
-            correct += _count_correct(logits, y)
+            correct += count_correct(logits, y)
             count += len(y)
         return Score(loss_sum / count, correct, count)
 
@@ -137,7 +151,7 @@ class NpmlpEngine:
             for start in range(0, len(images), EVALUATION_BATCH):
                 stop = min(start + EVALUATION_BATCH, len(images))
                 x, y = default_collate(images.__getitems__(range(start, stop)))
-                yield self.model(x), y
+                yield self._logits(x), y
         self.model.train()
 
     def sample(self, split: Literal["train", "test"], count: int) -> tuple[Tensor, Tensor]:
@@ -218,8 +232,14 @@ def _watch(name: str, culprit: list[str]) -> Any:
     return hook
 
 
-def _count_correct(logits: Tensor, y: Tensor) -> int:
-    return int((logits.detach().numpy().argmax(axis=1) == y.numpy()).sum())
+def count_correct(logits: Tensor, y: Tensor) -> int:
+    """How many rows of logits (N, C) have their largest entry, the first of equals, at y (N,)."""
+    rows, classes = logits.detach().numpy(), y.numpy()
+    if config.get_kernels() == "numba":
+        from npmlp.kernels.loss import count_correct as compiled
+
+        return int(compiled(rows, classes))
+    return int((rows.argmax(axis=1) == classes).sum())
 
 
 def build_optimizer(recipe: Recipe, model: nn.Module) -> optim.Optimizer:

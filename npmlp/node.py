@@ -38,6 +38,7 @@ class Node:
     __slots__ = (
         "attrs",
         "edges",
+        "entry",
         "freed",
         "guards",
         "inputs",
@@ -65,6 +66,7 @@ class Node:
     freed: bool  # whether backward has dropped the saved arrays
     guards: list[tuple[Storage, int, str]]  # what must not have changed since, and its name
     retained: list[Any]  # tensors that asked for their gradient with retain_grad()
+    entry: Any  # on the tape of a plan that is being recorded, else None
     label: str | None  # PyTorch's name of it, where the operation alone does not tell
 
     def name(self) -> str:

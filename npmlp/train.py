@@ -33,6 +33,9 @@ class Run:
     """threads for compiled kernels, all cores if not given; the numbers do not depend on it"""
     kernels: Literal["numba", "numpy"] | None = None
     """compiled kernels, or the NumPy oracles that compile nothing"""
+    eager: bool = False
+    """compute every operation on its own, instead of replaying a step that was recorded once; the
+    numbers are the same to the bit"""
     checkpoint_seconds: float = 30.0
     """seconds between two checkpoints within an epoch; there is one at every epoch's end, too"""
     keep_checkpoints: Keep | None = None
@@ -97,7 +100,7 @@ def fit(
         if run.threads is not None and compiled:
             config.set_num_threads(run.threads)
         return drive(
-            lambda: NpmlpEngine(recipe, run.data), recipe, run, "npmlp", show,
+            lambda: NpmlpEngine(recipe, run.data, eager=run.eager), recipe, run, "npmlp", show,
             kernels=config.get_kernels(), threads=config.get_num_threads() if compiled else 1,
         )  # fmt: skip
 

@@ -138,6 +138,10 @@ def layer_norm(x: Tensor, weight: Any, bias: Any, normalized_ndim: int, eps: flo
     return F.layer_norm(x, x.shape[x.ndim - normalized_ndim :], weight, bias, eps)
 
 
+def linear_relu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.relu(F.linear(x, weight, bias))
+
+
 def dropout(x: Tensor, keep: Tensor, scale: float) -> Tensor:
     return x * (keep.to(x.dtype) * scale)
 
@@ -264,6 +268,7 @@ _TWINS: dict[str, Twin] = {
     "nll_loss": F.nll_loss,
     "cross_entropy": F.cross_entropy,
     "cross_entropy_soft": F.cross_entropy,
+    "linear_relu": linear_relu,
 }
 
 TWINS: Mapping[str, Twin] = MappingProxyType(_TWINS)

@@ -120,7 +120,7 @@ def _product_each(
             row[:] = bias[k] if bias.size else out.dtype.type(0)
         source = Matrix(b_, (n * b.shape[1] + rows_of_b[0]) * P, P, 1)
         result = Matrix(out_, (n * out.shape[1] + rows_of_out[0]) * P, P, 1)
-        product(Matrix(a, 0, down, along), source, False, result, result, K, depth, P)
+        product(Matrix(a, 0, down, along), source, False, result, out.dtype.type(-np.inf), result, K, depth, P)
 
 
 @njit(cache=True)
@@ -140,7 +140,7 @@ def _add_dweight(
         partial[:] = 0
         result = Matrix(partial, 0, K, 1)
         product(Matrix(columns_, n * R * P, P, 1), Matrix(panels, 0, 0, 1), True,
-                result, result, R, P, K)  # fmt: skip
+                result, dweight.dtype.type(-np.inf), result, R, P, K)  # fmt: skip
         for k in range(K):
             for r in range(R):
                 dweight[k, r] += partial[r * K + k]

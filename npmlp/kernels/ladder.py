@@ -150,8 +150,12 @@ def k_block(K: int) -> int:
 
 
 @njit(cache=True)
-def blocked(a: Matrix, b: Matrix, start: Matrix, out: Matrix, N: int, K: int, M: int) -> None:
-    """out (N, M) = start + a (N, K) b (K, M); along is 1 for all but a. start may be out itself.
+def blocked(
+    a: Matrix, b: Matrix, start: Matrix, floor: Any, out: Matrix, N: int, K: int, M: int
+) -> None:
+    """out (N, M) = max(floor, start + a (N, K) b (K, M)); along is 1 for all but a.
+
+    start may be out itself. A floor of -∞ is none.
 
     What is still missing: a partial sum is loaded and stored for every four steps of k, and with M
     a multiple of 1024 the eight rows in use fall into one set of the first-level cache, where they
@@ -173,3 +177,7 @@ def blocked(a: Matrix, b: Matrix, start: Matrix, out: Matrix, N: int, K: int, M:
                 to, of = _row(out, i + r, M), _row(sums, r, M)
                 for j in range(M):
                     to[j] += of[j]
+    for i in range(N):
+        to = _row(out, i, M)
+        for j in range(M):
+            to[j] = floor if to[j] <= floor else to[j]

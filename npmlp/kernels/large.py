@@ -17,6 +17,8 @@ Letters as in ladder.py: a (N, K), b (K, M), out (N, M).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -45,8 +47,10 @@ def _copy_rows(a: Matrix, rows: int, columns: int, out: Array, down: int) -> Non
 
 
 @njit(cache=True)
-def _cut(a: Matrix, b: Matrix, start: Matrix, out: Matrix, N: int, K: int, M: int) -> None:
-    """out (N, M) = start + a (N, K) b (K, M). start may be out itself."""
+def _cut(
+    a: Matrix, b: Matrix, start: Matrix, floor: Any, out: Matrix, N: int, K: int, M: int
+) -> None:
+    """out (N, M) = max(floor, start + a (N, K) b (K, M)). start may be out itself."""
     itemsize = out.memory.itemsize
     lanes, block = VECTOR_BYTES // itemsize, k_block(K)
     across = STRIPS_AT_ONCE * (STRIP_BYTES // itemsize)
@@ -60,12 +64,13 @@ def _cut(a: Matrix, b: Matrix, start: Matrix, out: Matrix, N: int, K: int, M: in
             steps = min(block, K - k)
             pack(moved(b, k, j), steps, columns, panels)
             from_ = start if k == 0 else out
+            least = floor if k + steps >= K else out.memory.dtype.type(-np.inf)
             for i in range(0, N, ROWS_AT_ONCE):
                 n = min(ROWS_AT_ONCE, N - i)
                 _copy_rows(moved(a, i, k), n, steps, rows, down)
                 tiled(
                     Matrix(rows, 0, down, 1), Matrix(panels, 0, 0, 1), True,
-                    moved(from_, i, j), moved(out, i, j), n, steps, columns,
+                    moved(from_, i, j), least, moved(out, i, j), n, steps, columns,
                 )  # fmt: skip
 
 

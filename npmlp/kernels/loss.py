@@ -181,3 +181,17 @@ def _gradient(
             for c in range(C):
                 dlogits[n, c] -= taken * weight[c] if weight.size else taken
         dlogits[n, t] -= number(scale * hit)
+
+
+@njit(cache=True)
+def count_correct(logits: Array, target: Array) -> int:
+    """How many rows have their largest entry, the first of equals, at the target; NaN is largest."""
+    correct = 0
+    for n in range(logits.shape[0]):
+        best = 0
+        for c in range(1, logits.shape[1]):
+            value, most = logits[n, c], logits[n, best]
+            if value > most or (np.isnan(value) and not np.isnan(most)):
+                best = c
+        correct += best == target[n]
+    return correct

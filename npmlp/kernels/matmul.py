@@ -41,9 +41,9 @@ _AS_IT_LIES, _PACKED, _LARGE = 0, 1, 2  # what becomes of b
 @njit(cache=True)
 def _part(
     in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int, way: int,
-    start: Array, out: Array, K: int, by_rows: bool, first: int, last: int,
+    start: Array, floor: Any, out: Array, K: int, by_rows: bool, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Rows, or columns, first … last of out = start + a b."""
+    """Rows, or columns, first … last of out = max(floor, start + a b)."""
     N, M = out.shape
     a, b = Matrix(in_a, 0, a_down, a_along), Matrix(in_b, 0, b_down, b_along)
     start_, out_ = Matrix(start, 0, 0, 1), Matrix(out.reshape(-1), 0, M, 1)
@@ -53,34 +53,37 @@ def _part(
         b, start_, out_ = moved(b, 0, first), moved(start_, 0, first), moved(out_, 0, first)
         M = last - first
     if way == _LARGE:
-        large_product(a, b, start_, out_, N, K, M)
+        large_product(a, b, start_, floor, out_, N, K, M)
     else:
-        product(a, b, way == _PACKED, start_, out_, N, K, M)
+        product(a, b, way == _PACKED, start_, floor, out_, N, K, M)
 
 
 @njit(cache=True, parallel=True)
 def _parts(
     in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int, way: int,
-    start: Array, out: Array, K: int, by_rows: bool, chunk: int, chunks: int,
+    start: Array, floor: Any, out: Array, K: int, by_rows: bool, chunk: int, chunks: int,
 ) -> None:  # fmt: skip
     """All of out: [t · chunk, (t + 1) · chunk) to thread t; the last takes what remains."""
     for t in prange(chunks):
         end = out.shape[0] if by_rows else out.shape[1]
         last = end if t == chunks - 1 else (t + 1) * chunk
-        _part(in_a, a_down, a_along, in_b, b_down, b_along, way, start, out, K,
+        _part(in_a, a_down, a_along, in_b, b_down, b_along, way, start, floor, out, K,
               by_rows, t * chunk, last)  # fmt: skip
 
 
-def _run(a: Array, b: Flat, way: int, bias: Array | None, out: Array, K: int) -> None:
+def _run(
+    a: Array, b: Flat, way: int, bias: Array | None, relu: bool, out: Array, K: int
+) -> None:
     n, m = out.shape
     start = _zeros(out.dtype, m) if bias is None else bias
     if not start.flags.writeable:  # another type to Numba, and start changes places with out
         copy = np.empty(m, out.dtype)
         call(np.copyto, copy, start)
         start = copy
+    floor = out.dtype.type(0 if relu else -np.inf)
     by_rows = way == _PACKED or n >= m
     threads.call_on_threads(
-        _part, _parts, (*memory(a), *b, way, start, out, K, by_rows),
+        _part, _parts, (*memory(a), *b, way, start, floor, out, K, by_rows),
         *((n, _ROWS) if by_rows else (m, _COLUMNS)), worth_it=n * m * K >= _THREADS_FROM,
     )  # fmt: skip
 
@@ -91,13 +94,14 @@ def _run(a: Array, b: Flat, way: int, bias: Array | None, out: Array, K: int) ->
 def multiply(a: Array, b: Array, out: Array, bias: Array | None = None) -> None:
     """out = a b + bias. b contiguous; `a` may be a transpose."""
     way = _LARGE if scratch.is_large(len(a), b.shape[0], b.shape[1], b.itemsize) else _AS_IT_LIES
-    _run(a, memory(b), way, bias, out, b.shape[0])
+    _run(a, memory(b), way, bias, False, out, b.shape[0])
 
 
 def multiply_transposed(
-    a: Array, bt: Array, out: Array, panels: Sequence[Array], bias: Array | None = None
-) -> None:
-    """out = a btᵀ + bias, for bt (M, K), contiguous.
+    a: Array, bt: Array, out: Array, panels: Sequence[Array], bias: Array | None = None,
+    relu: bool = False,
+) -> None:  # fmt: skip
+    """out = a btᵀ + bias, for bt (M, K), contiguous; with `relu` the positive part of that.
 
     It is packed into `panels` first, as scratch.panels says for (N, K, M); where that gives none,
     block by block.
@@ -105,10 +109,10 @@ def multiply_transposed(
     m, k = bt.shape
     b = (bt.reshape(-1), 1, k)
     if not panels:
-        _run(a, b, _LARGE, bias, out, k)
+        _run(a, b, _LARGE, bias, relu, out, k)
     else:
         call(pack_all, b[0], 0, 1, k, k, m, panels[0])
-        _run(a, (panels[0], m, 1), _PACKED, bias, out, k)
+        _run(a, (panels[0], m, 1), _PACKED, bias, relu, out, k)
 
 
 @functools.lru_cache(maxsize=64)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
@@ -36,12 +37,15 @@ def _strip(vectors: int) -> Any:
     half = rows // 2
 
     @njit(cache=True)
-    def strip(a: Matrix, b: Matrix, start: Matrix, out: Matrix, N: int, K: int, M: int) -> None:
+    def strip(
+        a: Matrix, b: Matrix, start: Matrix, floor: Any, out: Matrix, N: int, K: int, M: int
+    ) -> None:
         """One block of k after another, so that a strip of b stays in the first-level cache."""
         block = k_block(K)
         for k in range(0, max(K, 1), block):
             steps = min(block, K - k)
             from_ = start if k == 0 else out
+            least = floor if k + steps >= K else out.memory.dtype.type(-np.inf)
             in_a, a_at, down, along = a.memory, a.at + k * a.along, a.down, a.along
             in_b, b_at, b_down = b.memory, b.at + k * b.down, b.down
             in_start, s_at, s_down = from_.memory, from_.at, from_.down
@@ -51,12 +55,12 @@ def _strip(vectors: int) -> Any:
                 if left > half:
                     product_tile(  # type: ignore[call-arg]
                         rows, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down,
-                        in_start, s, s_down, out.memory, o, out.down,
+                        in_start, s, s_down, least, out.memory, o, out.down,
                     )  # fmt: skip
                 else:
                     product_tile(  # type: ignore[call-arg]
                         half, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down,
-                        in_start, s, s_down, out.memory, o, out.down,
+                        in_start, s, s_down, least, out.memory, o, out.down,
                     )  # fmt: skip
 
     return strip
@@ -75,9 +79,12 @@ def strip_width(columns: int, lanes: int) -> int:
 
 @njit(cache=True)
 def tiled(
-    a: Matrix, b: Matrix, packed: bool, start: Matrix, out: Matrix, N: int, K: int, M: int
-) -> None:
-    """out (N, M) = start + a (N, K) b (K, M); along is 1 for all but a. start may be out itself.
+    a: Matrix, b: Matrix, packed: bool, start: Matrix, floor: Any, out: Matrix,
+    N: int, K: int, M: int,
+) -> None:  # fmt: skip
+    """out (N, M) = max(floor, start + a (N, K) b (K, M)); along is 1 for all but a.
+
+    start may be out itself. A floor of -∞ is none.
 
     Where b is packed, its memory is one strip after the other: that of column j begins at j · K,
     and its rows are as long as it is wide.
@@ -89,20 +96,21 @@ def tiled(
         bj = Matrix(b.memory, b.at + j * K, width, 1) if packed else moved(b, 0, j)
         sj, oj, columns = moved(start, 0, j), moved(out, 0, j), min(width, M - j)
         if width == 3 * lanes:
-            _strip_3(a, bj, sj, oj, N, K, columns)
+            _strip_3(a, bj, sj, floor, oj, N, K, columns)
         elif width == 2 * lanes:
-            _strip_2(a, bj, sj, oj, N, K, columns)
+            _strip_2(a, bj, sj, floor, oj, N, K, columns)
         else:
-            _strip_1(a, bj, sj, oj, N, K, columns)
+            _strip_1(a, bj, sj, floor, oj, N, K, columns)
         j += width
 
 
 @njit(cache=True)
 def _portable(
-    a: Matrix, b: Matrix, packed: bool, start: Matrix, out: Matrix, N: int, K: int, M: int
-) -> None:
+    a: Matrix, b: Matrix, packed: bool, start: Matrix, floor: Any, out: Matrix,
+    N: int, K: int, M: int,
+) -> None:  # fmt: skip
     """The same on rung 3, for which all of b is one strip."""
-    blocked(a, Matrix(b.memory, b.at, M, 1) if packed else b, start, out, N, K, M)
+    blocked(a, Matrix(b.memory, b.at, M, 1) if packed else b, start, floor, out, N, K, M)
 
 
 product = tiled if VECTOR_BYTES else _portable

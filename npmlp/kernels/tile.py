@@ -156,11 +156,12 @@ def _memory(context: Any, builder: ir.IRBuilder, type_: Any, array: ir.Value) ->
 def product_tile(
     typing: Any, rows: Any, vectors: Any, N: Any, M: Any, K: Any,
     a: Any, a_at: Any, down: Any, along: Any, b: Any, b_at: Any, b_down: Any,
-    start: Any, start_at: Any, start_down: Any, out: Any, out_at: Any, out_down: Any,
+    start: Any, start_at: Any, start_down: Any, floor: Any, out: Any, out_at: Any, out_down: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
-    """out[r, j] = start[r, j] + Σ_k a[r, k] b[k, j] for r < N, j < M, in one tile of out.
+    """out[r, j] = max(floor, start[r, j] + Σ_k a[r, k] b[k, j]) for r < N, j < M, in one tile.
 
-    The sum over k begins at 0, and start is added to it at the end.
+    The sum over k begins at 0, and start is added to it at the end. With floor 0 this is a ReLU
+    (NaN stays NaN), with -∞ it is nothing.
 
     The tile has `rows` rows and `vectors` vectors, both written as numbers in the call. N may be
     smaller than rows: rows that are missing are computed as copies of the last. M may end in the
@@ -171,12 +172,12 @@ def product_tile(
     R, V = _literal(rows), _literal(vectors)
     n = types.intp
     signature = types.void(
-        rows, vectors, n, n, n, a, n, n, n, b, n, n, start, n, n, out, n, n
+        rows, vectors, n, n, n, a, n, n, n, b, n, n, start, n, n, a.dtype, out, n, n
     )  # fmt: skip
 
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         (_, _, N_, M_, K_, a_, a_at_, down_, along_, b_, b_at_, b_down_,
-         start_, start_at_, start_down_, out_, out_at_, out_down_) = values  # fmt: skip
+         start_, start_at_, start_down_, floor_, out_, out_at_, out_down_) = values  # fmt: skip
         scalar = context.get_value_type(a.dtype)
         vector = _Vectors(builder, scalar, VECTOR_BYTES * 8 // a.dtype.bitwidth)
         at = vector.at
@@ -236,9 +237,12 @@ def product_tile(
             [builder.fadd(x, y) for x, y in zip(row_vectors(pointer), acc[r], strict=True)]
             for r, pointer in enumerate(of_rows)
         ]
+        least = vector.splat(floor_)
         for r, pointer in enumerate(to_rows):
             for v in range(V):
-                vector.store(totals[r][v], at(pointer, lanes_before[v]), masks[v])
+                below = builder.fcmp_ordered("<=", totals[r][v], least)
+                result = builder.select(below, least, totals[r][v])
+                vector.store(result, at(pointer, lanes_before[v]), masks[v])
         return context.get_dummy_value()
 
     return signature, write

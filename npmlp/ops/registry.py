@@ -15,6 +15,7 @@ from npmlp.ops import (
     dropout,
     elementwise,
     extreme,
+    fused,
     index,
     linear,
     logarithms,
@@ -135,6 +136,8 @@ _SPECS: tuple[OpSpec, ...] = (
     classification.NLL_LOSS,
     classification.CROSS_ENTROPY,
     classification.CROSS_ENTROPY_SOFT,
+    # several in one pass
+    fused.LINEAR_RELU,
 )
 
 OPS = MappingProxyType({spec.name: spec for spec in _SPECS})

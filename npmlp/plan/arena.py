@@ -66,19 +66,19 @@ def rounded(size: int) -> int:
 class Arena:
     """Where the arrays of a tape are, once it is a plan.
 
-    Parameters: `entries`; `made`, the memory of the step itself; `pinned`, ids of what stays where
-    it is, since somebody sees it; `scratch`, for each entry the arrays that it needs to work, as
+    Parameters: `entries`; `fixed`, ids of the memory that stays where it is, since it is older than
+    the step or somebody sees it; `scratch`, for each entry the arrays that it needs to work, as
     (shape, dtype).
     """
 
     def __init__(
         self,
         entries: Sequence[Entry],
-        made: Sequence[Array],
-        pinned: set[int],
+        fixed: set[int],
         scratch: Sequence[Sequence[Any]],
     ) -> None:
-        movable = {id(a): a for a in made if id(a) not in pinned}
+        written = {id(owner(a)) for entry in entries for a in entry.writes()}
+        movable = written - fixed
         spans: dict[int, Span] = {}
         for i, entry in enumerate(entries):
             for array in (*entry.writes(), *entry.reads()):

@@ -13,6 +13,7 @@ from npmlp import config
 from npmlp.grad_mode import mode
 from npmlp.ops.spec import Array
 from npmlp.plan.arena import Arena
+from npmlp.plan.fuse import fuse
 from npmlp.plan.prepare import Call, prepare, scratch_of
 from npmlp.plan.tape import Tape, owner, parameters_of
 from npmlp.recording import now
@@ -30,9 +31,11 @@ class Recording:
         self._found, self._leaves = tape.found, list(tape.leaves.values())
         self._modules, self._optimizers = list(tape.modules.values()), tape.optimizers
         seen = {id(owner(t._data)) for t in (*_tensors(result), *tape.shown)}
-        scratch = [scratch_of(entry) for entry in tape.entries]
-        self.arena = Arena(tape.entries, list(tape.made.values()), seen, scratch)
-        self.entries = [self.arena.moved(entry) for entry in tape.entries]
+        entries = fuse(tape.entries, seen)
+        scratch = [scratch_of(entry) for entry in entries]
+        older = set(tape.older)
+        self.arena = Arena(entries, older | seen, scratch)
+        self.entries = [self.arena.moved(entry) for entry in entries]
         self._calls: dict[int, list[list[Call]]] = {}
         self._one_after_another: dict[int, list[Call]] = {}
 
@@ -41,7 +44,8 @@ class Recording:
         return (
             all(leaf._data is data and leaf._requires_grad is needed
                 for leaf, data, needed in self._leaves)
-            and all(module.training is training for module, training in self._modules)
+            and all(module.training is training and not module._forward_hooks
+                    and not module._forward_pre_hooks for module, training in self._modules)
             and all(leaf._grad is grad for leaf, grad in self._found)
             and all(parameters_of(optimizer) == ids for optimizer, ids in self._optimizers)
         )  # fmt: skip

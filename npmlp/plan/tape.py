@@ -29,7 +29,7 @@ def parameters_of(optimizer: Any) -> tuple[int, ...]:
     return tuple([id(p) for group in optimizer.param_groups for p in group["params"]])
 
 
-@dataclass
+@dataclass(eq=False)
 class Entry:
     """One thing that the step did."""
 
@@ -44,7 +44,7 @@ class Entry:
         raise NotImplementedError
 
 
-@dataclass
+@dataclass(eq=False)
 class Forward(Entry):
     """An operation: inputs in, outs out."""
 
@@ -54,6 +54,7 @@ class Forward(Entry):
     attrs: Attrs
     inputs: tuple[Any, ...]
     outs: tuple[Array, ...]
+    needs: Needs
 
     def reads(self) -> list[Array]:
         return _arrays(self.inputs)
@@ -62,7 +63,7 @@ class Forward(Entry):
         return _arrays(self.outs)
 
 
-@dataclass
+@dataclass(eq=False)
 class Backward(Entry):
     """An operation's backward: dout in, grads out, and what forward kept."""
 
@@ -76,6 +77,7 @@ class Backward(Entry):
     needs: Needs
     shapes: tuple[Any, ...]
     grads: tuple[Any, ...]
+    forward: Forward | None = None
 
     def reads(self) -> list[Array]:
         return _arrays((self.dout, *self.inputs, *self.outs))
@@ -84,7 +86,7 @@ class Backward(Entry):
         return _arrays(self.grads)
 
 
-@dataclass
+@dataclass(eq=False)
 class Action(Entry):
     """A plain function of arrays and other things: a copy, a mask, an optimizer's step."""
 
@@ -144,21 +146,21 @@ class Tape:
 
     def forward(
         self, spec: OpSpec, layout: Layout, kernel: Kernel | None, inputs: Sequence[Any],
-        outs: Sequence[Array], attrs: Attrs,
-    ) -> None:  # fmt: skip
-        """An operation has run."""
+        outs: Sequence[Array], attrs: Attrs, needs: Needs,
+    ) -> Forward | None:  # fmt: skip
+        """An operation has run. Returns: its entry, which its backward is told."""
         if self.busy:
-            return
+            return None
         if any(_has_array(value) for value in attrs.values()):
             self.give_up(f"{spec.name} takes an array of indices, whose values a plan would keep")
         self._read(spec.name, inputs)
-        self.entries.append(
-            Forward(spec.name, spec, layout, kernel, attrs, tuple(inputs), tuple(outs))
-        )
+        entry = Forward(spec.name, spec, layout, kernel, attrs, tuple(inputs), tuple(outs), needs)
+        self.entries.append(entry)
         known = {id(owner(x)) for x in _arrays(inputs)}
         for out in outs:
             if id(owner(out)) not in known:
                 self._made(out)
+        return entry
 
     def backward(
         self, spec: OpSpec, layout: Layout, kernel: Kernel | None, dout: Array,
@@ -176,6 +178,12 @@ class Tape:
         for grad in _arrays(grads):
             if owner(grad) is not owner(dout):
                 self._made(grad)
+
+    def backward_of(self, forward: Forward | None) -> None:
+        """What was written down last is the backward of this entry."""
+        last = self.entries[-1] if self.entries else None
+        if not self.busy and isinstance(last, Backward):
+            last.forward = forward
 
     def do(
         self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...],
