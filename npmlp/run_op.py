@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from npmlp import config
-from npmlp.recording import note, now
 from npmlp.ops.spec import Array, ArraySpec, Attrs, Kernel, Layout, Needs, OpSpec
+from npmlp.recording import note, now
 
 
 @functools.lru_cache(maxsize=4096)
@@ -109,9 +109,7 @@ def run_backward(
             note("copy gradient", copy_into, given, dout)
         kernel.backward(dout, inputs, outs, grads, _empty(layout.backward_scratch), **attrs)
         if now.tape is not None:
-            now.tape.backward(
-                spec, layout, kernel, dout, inputs, outs, needs, shapes, attrs, grads
-            )
+            now.tape.backward(spec, layout, kernel, dout, inputs, outs, needs, shapes, attrs, grads)
         return grads
     assert spec.backward is not None
     with np.errstate(all="ignore"):

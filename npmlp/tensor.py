@@ -75,7 +75,7 @@ class Tensor(Conversions):
 
     @staticmethod
     def _constant(data: Array) -> Tensor:
-        """A Tensor around an array that was made of Python's numbers, and of no tensor's entries."""
+        """A Tensor around an array that was made of Python's numbers, not of tensors' entries."""
         t = Tensor._wrap(data)
         if now.tape is not None:
             now.tape.constant(data)

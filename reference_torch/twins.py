@@ -138,6 +138,15 @@ def layer_norm(x: Tensor, weight: Any, bias: Any, normalized_ndim: int, eps: flo
     return F.layer_norm(x, x.shape[x.ndim - normalized_ndim :], weight, bias, eps)
 
 
+def batch_norm_gelu(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, keep: Tensor | None, eps: float,
+    scale: float,
+) -> Any:  # fmt: skip
+    normal, mean, var = batch_norm(x, weight, bias, eps)
+    out = F.gelu(normal)
+    return out if keep is None else dropout(out, keep, scale), mean, var
+
+
 def linear_relu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.relu(F.linear(x, weight, bias))
 
@@ -269,6 +278,7 @@ _TWINS: dict[str, Twin] = {
     "cross_entropy": F.cross_entropy,
     "cross_entropy_soft": F.cross_entropy,
     "linear_relu": linear_relu,
+    "batch_norm_gelu": batch_norm_gelu,
 }
 
 TWINS: Mapping[str, Twin] = MappingProxyType(_TWINS)

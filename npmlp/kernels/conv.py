@@ -120,7 +120,17 @@ def _product_each(
             row[:] = bias[k] if bias.size else out.dtype.type(0)
         source = Matrix(b_, (n * b.shape[1] + rows_of_b[0]) * P, P, 1)
         result = Matrix(out_, (n * out.shape[1] + rows_of_out[0]) * P, P, 1)
-        product(Matrix(a, 0, down, along), source, False, result, out.dtype.type(-np.inf), result, K, depth, P)
+        product(
+            Matrix(a, 0, down, along),
+            source,
+            False,
+            result,
+            out.dtype.type(-np.inf),
+            result,
+            K,
+            depth,
+            P,
+        )
 
 
 @njit(cache=True)

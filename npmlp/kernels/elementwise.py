@@ -173,16 +173,27 @@ def _normal_cdf_32(x: np.float32) -> np.float32:
 
 
 @njit(cache=True, fastmath={"contract"})
-def _gelu_32(x: Array, out: Array) -> None:
-    for i in range(x.size):
-        out[i] = x[i] * _normal_cdf_32(x[i])
+def gelu_of_32(x: np.float32) -> np.float32:
+    """x Φ(x)"""
+    return x * _normal_cdf_32(x)
 
 
 @njit(cache=True, fastmath={"contract"})
+def gelu_slope_32(x: np.float32) -> np.float32:
+    """Φ(x) + x φ(x)"""
+    return _normal_cdf_32(x) + x * (_DENSITY_0 * _exp_32(-_HALF * x * x))
+
+
+@njit(cache=True)
+def _gelu_32(x: Array, out: Array) -> None:
+    for i in range(x.size):
+        out[i] = gelu_of_32(x[i])
+
+
+@njit(cache=True)
 def _gelu_gradient_32(dout: Array, x: Array, dx: Array) -> None:
     for i in range(x.size):
-        density = _DENSITY_0 * _exp_32(-_HALF * x[i] * x[i])
-        dx[i] = dout[i] * (_normal_cdf_32(x[i]) + x[i] * density)
+        dx[i] = dout[i] * gelu_slope_32(x[i])
 
 
 _TANH_1 = np.float32(2 * math.sqrt(2 / math.pi))
@@ -216,17 +227,28 @@ def _gelu_tanh_gradient_32(dout: Array, x: Array, dx: Array) -> None:
 
 
 @njit(cache=True)
+def gelu_of_64(x: np.float64) -> np.float64:
+    """x Φ(x)"""
+    return x * (0.5 * (1 + math.erf(x * math.sqrt(0.5))))
+
+
+@njit(cache=True)
+def gelu_slope_64(x: np.float64) -> np.float64:
+    """Φ(x) + x φ(x)"""
+    density = math.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return 0.5 * (1 + math.erf(x * math.sqrt(0.5))) + x * density
+
+
+@njit(cache=True)
 def _gelu_64(x: Array, out: Array) -> None:
     for i in range(x.size):
-        out[i] = x[i] * (0.5 * (1 + math.erf(x[i] * math.sqrt(0.5))))
+        out[i] = gelu_of_64(x[i])
 
 
 @njit(cache=True)
 def _gelu_gradient_64(dout: Array, x: Array, dx: Array) -> None:
     for i in range(x.size):
-        density = math.exp(-0.5 * x[i] * x[i]) / math.sqrt(2 * math.pi)
-        cdf = 0.5 * (1 + math.erf(x[i] * math.sqrt(0.5)))
-        dx[i] = dout[i] * (cdf + x[i] * density)
+        dx[i] = dout[i] * gelu_slope_64(x[i])
 
 
 @njit(cache=True)

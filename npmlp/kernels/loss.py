@@ -185,7 +185,7 @@ def _gradient(
 
 @njit(cache=True)
 def count_correct(logits: Array, target: Array) -> int:
-    """How many rows have their largest entry, the first of equals, at the target; NaN is largest."""
+    """How many rows have their largest entry, the first of equals, at the target; NaN is most."""
     correct = 0
     for n in range(logits.shape[0]):
         best = 0

@@ -71,9 +71,7 @@ def _parts(
               by_rows, t * chunk, last)  # fmt: skip
 
 
-def _run(
-    a: Array, b: Flat, way: int, bias: Array | None, relu: bool, out: Array, K: int
-) -> None:
+def _run(a: Array, b: Flat, way: int, bias: Array | None, relu: bool, out: Array, K: int) -> None:
     n, m = out.shape
     start = _zeros(out.dtype, m) if bias is None else bias
     if not start.flags.writeable:  # another type to Numba, and start changes places with out

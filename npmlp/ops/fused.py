@@ -1,4 +1,4 @@
-"""Fused operations: two or three in a row, in one pass over the data. Plans use them (plan/fuse.py).
+"""Fused operations: two or three in a row in one pass over the data, for plans (plan/fuse.py).
 
 Each computes, to the bit, what the operations do that it replaces; its oracle calls theirs.
 """
@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from npmlp.ops.activation import relu_backward, relu_forward
+from npmlp.errors import ShapeError
+from npmlp.ops.activation import gelu_backward, gelu_forward, relu_backward, relu_forward
+from npmlp.ops.dropout import dropout_backward, dropout_forward, dropout_layout
 from npmlp.ops.linear import (
     LINEAR,
     floats,
@@ -19,16 +21,26 @@ from npmlp.ops.linear import (
     linear_layout,
     linear_samples,
 )
+from npmlp.ops.norm import (
+    NORMALIZED,
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_layout,
+    not_empty,
+    per_channel,
+)
 from npmlp.ops.spec import (
     Array,
     ArraySpec,
     Attrs,
+    BadInput,
     DTypes,
     Inputs,
     Kernel,
     Layout,
     Needs,
     OpSpec,
+    Sample,
     Shapes,
 )
 
@@ -78,3 +90,82 @@ LINEAR_RELU = OpSpec(
     source="PyTorch docs, torch.nn.Linear and torch.nn.ReLU: y = max(0, x Wᵀ + b)",
     blas=True,
 )
+
+
+def batch_norm_gelu_forward(
+    x: Array, weight: Array | None, bias: Array | None, keep: Array | None, eps: float, scale: float
+) -> tuple[Array, Array, Array, Array]:
+    normal, mean, var, invstd = batch_norm_forward(x, weight, bias, eps)
+    out = gelu_forward(normal, "none")
+    return out if keep is None else dropout_forward(out, keep, scale), mean, var, invstd
+
+
+def batch_norm_gelu_backward(
+    dout: Array, inputs: Inputs, outs: Inputs, needs: Needs, eps: float, scale: float
+) -> tuple[Any, ...]:
+    """Back through the dropout, the GELU and the normalisation, which is computed again."""
+    x, weight, bias, keep = inputs
+    if keep is not None:
+        dout, _ = dropout_backward(dout, (None, keep), (), (True, False), scale)
+    mean, invstd = (per_channel(outs[i], x.ndim) for i in (1, 3))
+    normal = (x - mean) * invstd
+    normal = normal if weight is None else normal * per_channel(weight, x.ndim)
+    normal = normal if bias is None else normal + per_channel(bias, x.ndim)
+    (dnormal,) = gelu_backward(dout, (normal,), (), (True,), "none")
+    kept = (None, outs[1], None, outs[3])
+    return (*batch_norm_backward(dnormal, (x, weight, bias), kept, needs[:3], eps), None)
+
+
+def batch_norm_gelu_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
+    layout = batch_norm_layout(shapes[:3], dtypes[:3], {"eps": attrs["eps"]}, needs[:3])
+    if len(shapes[0]) != 2:
+        raise ShapeError(f"batch_norm_gelu: input has shape {tuple(shapes[0])}, expected (N, C)")
+    if shapes[3] is not None:
+        dropout_layout((shapes[0], shapes[3]), (dtypes[0], dtypes[3]), {}, (True, False))
+    present = tuple(i for i in range(4) if shapes[i] is not None)
+    recorded = any(needs)
+    # where the gradient of x is not wanted, a place for what comes to the normalisation
+    rows = () if needs[0] else (ArraySpec(shapes[0], layout.outs[0].dtype),)
+    return replace(
+        layout,
+        keep_inputs=present if recorded else (),
+        keep_outs=(1, 3) if recorded else (),
+        backward_scratch=(*layout.backward_scratch, *rows),
+    )
+
+
+def batch_norm_gelu_samples(rng: np.random.Generator) -> list[Sample]:
+    samples = []
+    for n, c in ((8, 5), (33, 70), (2, 1), (0, 3)):
+        x = 2 * rng.standard_normal((n, c)) + 0.5
+        weight, bias, keep = rng.standard_normal(c), rng.standard_normal(c), rng.random((n, c)) < 0.7
+        attrs = {"eps": 0.1, "scale": 1 / 0.7}
+        samples += [
+            Sample((x, weight, bias, keep), attrs),
+            Sample((x, None, bias, None), attrs),
+            Sample((x, weight, None, None), attrs),
+        ]
+    return samples
+
+
+BATCH_NORM_GELU = OpSpec(
+    name="batch_norm_gelu",
+    forward=batch_norm_gelu_forward,
+    backward=batch_norm_gelu_backward,
+    layout=batch_norm_gelu_layout,
+    kernels={"numba": Kernel("norm_gelu", "batch_norm_gelu", when=not_empty)},
+    samples=batch_norm_gelu_samples,
+    bad_inputs=lambda: [
+        BadInput(
+            (np.ones((2, 3, 4)), None, None, None), {"eps": 0.1, "scale": 1.0}, ShapeError,
+            "expected (N, C)",
+        ),
+        BadInput(
+            (np.ones((2, 3)), None, None, np.ones(3, bool)), {"eps": 0.1, "scale": 1.0}, ShapeError,
+            "the mask has shape (3,)",
+        ),
+    ],
+    differentiable=(0, 1, 2),
+    tol=NORMALIZED,
+    source="Ioffe and Szegedy 2015, algorithm 1; Hendrycks and Gimpel 2016, GELU; Srivastava 2014",
+)  # fmt: skip

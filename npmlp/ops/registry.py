@@ -138,6 +138,7 @@ _SPECS: tuple[OpSpec, ...] = (
     classification.CROSS_ENTROPY_SOFT,
     # several in one pass
     fused.LINEAR_RELU,
+    fused.BATCH_NORM_GELU,
 )
 
 OPS = MappingProxyType({spec.name: spec for spec in _SPECS})

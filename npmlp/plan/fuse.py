@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from npmlp.ops import activation, fused, linear
+from npmlp.ops import activation, dropout, fused, linear, norm
 from npmlp.ops.spec import OpSpec
 from npmlp.plan.tape import Backward, Entry, Forward, owner
 from npmlp.run_op import kept_inputs, prepare
@@ -32,9 +32,27 @@ class Pattern:
     inputs: Callable[[Sequence[Forward]], tuple[Any, ...]]
     attrs: Callable[[Sequence[Forward]], dict[str, Any]]
     outs: Callable[[Sequence[Forward]], tuple[Any, ...]]
+    when: Callable[[Sequence[Forward]], bool] = lambda chain: True
+
+
+def _norm_gelu(*more: OpSpec) -> Pattern:
+    """BatchNorm and GELU, with a dropout after them or without."""
+    return Pattern(
+        (norm.BATCH_NORM, activation.GELU, *more),
+        fused.BATCH_NORM_GELU,
+        inputs=lambda chain: (*chain[0].inputs, chain[2].inputs[1] if more else None),
+        attrs=lambda chain: {
+            "eps": chain[0].attrs["eps"],
+            "scale": chain[2].attrs["scale"] if more else 1.0,
+        },
+        outs=lambda chain: (chain[-1].outs[0], *chain[0].outs[1:]),
+        when=lambda chain: chain[0].inputs[0].ndim == 2 and chain[1].attrs["approximate"] == "none",
+    )
 
 
 PATTERNS = (
+    _norm_gelu(dropout.DROPOUT),
+    _norm_gelu(),
     Pattern(
         (linear.LINEAR, activation.RELU),
         fused.LINEAR_RELU,
@@ -54,7 +72,7 @@ def fuse(entries: Sequence[Entry], seen: set[int]) -> list[Entry]:
     for pattern in PATTERNS:
         for first in list(result):
             chain = _chain(first, pattern.chain, result, seen)
-            if chain is not None:
+            if chain is not None and pattern.when(chain):
                 result = _replaced(result, chain, pattern)
     return result
 

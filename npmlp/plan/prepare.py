@@ -79,7 +79,9 @@ def _oracle_forward(spec: OpSpec, inputs: Any, attrs: Any, outs: tuple[Array, ..
         config.hold_blas_at_one_thread()
     with np.errstate(all="ignore"):
         results = spec.forward(*inputs, **attrs)
-    for out, result in zip(outs, results if isinstance(results, tuple) else (results,), strict=True):
+    for out, result in zip(
+        outs, results if isinstance(results, tuple) else (results,), strict=True
+    ):
         np.copyto(out, result)
 
 

@@ -92,7 +92,10 @@ class Lockstep:
         fault: Fault | None = None,
     ) -> None:  # fmt: skip
         self.recipe = recipe
-        self.ours, self.theirs = NpmlpEngine(recipe, data, eager=True), TorchEngine(recipe, data, device)
+        self.ours, self.theirs = (
+            NpmlpEngine(recipe, data, eager=True),
+            TorchEngine(recipe, data, device),
+        )
         if device != "cpu":
             torch.backends.cudnn.allow_tf32 = False  # else a float32 convolution has 10 bits
             draw_masks_on_cpu(self.theirs.model)

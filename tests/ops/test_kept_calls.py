@@ -11,7 +11,16 @@ import numpy as np
 from npmlp import run_op
 from npmlp.kernels.calls import keeping
 from npmlp.ops.registry import OPS
-from tests.ops.checks import cases, cast, every_kernel, floats, kernels_for, layout_of, random_dout, wanted
+from tests.ops.checks import (
+    cases,
+    cast,
+    every_kernel,
+    floats,
+    kernels_for,
+    layout_of,
+    random_dout,
+    wanted,
+)
 
 
 def nan_arrays(specs):
@@ -68,9 +77,7 @@ def test_calls_that_are_kept_see_the_values_of_the_day_they_are_made(name, dtype
             for got, right in zip(outs, expected, strict=True):
                 assert got.tobytes() == right.tobytes(), case
             shapes = tuple(None if x is None else x.shape for x in new)
-            right_seen = tuple(
-                x if i in layout.keep_outs else None for i, x in enumerate(expected)
-            )
+            right_seen = tuple(x if i in layout.keep_outs else None for i, x in enumerate(expected))
             right_grads = run_op.run_backward(
                 spec, layout, kernel, dout, run_op.kept_inputs(layout, new), right_seen, needs,
                 shapes, case.attrs,

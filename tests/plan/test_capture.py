@@ -1,4 +1,4 @@
-"""capture: a plan does what the step does, to the bit, and records anew or says why when it must."""
+"""capture: a plan does what its step does, to the bit, and records anew or says why if it must."""
 
 from __future__ import annotations
 
@@ -388,5 +388,5 @@ def test_a_replay_makes_no_new_arrays_but_its_results():
     plan(*batch)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # the loss, 64 × 10 logits in float32, and Python's own objects; the hidden layer alone has 25 kB
+    # the loss, 64 × 10 logits in float32, Python's own objects; the hidden layer alone has 25 kB
     assert peak < 64 * 10 * 4 + 12_000

@@ -1,0 +1,134 @@
+"""Fused operations have the bits of the operations that they replace, and are found where they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import npmlp
+from npmlp import nn
+from npmlp.plan.tape import Backward, Forward
+
+
+class Small(nn.Module):
+    def __init__(self, *layers, between=None):
+        super().__init__()
+        self.layers, self.between = nn.Sequential(*layers), between
+
+    def forward(self, x):
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if self.between == i:
+                self.kept = x * 2  # another reader of what comes out of layer i
+                x = x + self.kept
+        return x
+
+
+def names(plan):
+    ((recording,),) = plan._recordings.values()
+    return [e.name for e in recording.entries if isinstance(e, (Forward, Backward))]
+
+
+def train(model, steps, planned, data, extra=lambda model, x: ()):
+    optimizer = npmlp.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        out = model(x)
+        loss = nn.functional.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+        return loss, out, *extra(model, x)
+
+    plan = npmlp.capture(step) if planned else step
+    npmlp.manual_seed(4)
+    seen = [[t.detach().numpy().tobytes() for t in plan(*data)] for _ in range(steps)]
+    seen.append([v.numpy().tobytes() for v in model.state_dict().values()])
+    seen.append([None if p.grad is None else p.grad.numpy().tobytes() for p in model.parameters()])
+    return seen, plan
+
+
+def compare(make, width=6, rows=20, dtype="float32", **options):
+    rng = np.random.default_rng(0)
+    x = npmlp.from_numpy(rng.standard_normal((rows, width)).astype(dtype))
+    data = x, npmlp.from_numpy(rng.integers(0, 4, rows))
+    results = []
+    for planned in (False, True):
+        npmlp.manual_seed(1)
+        model = make().to(getattr(npmlp, dtype))
+        seen, plan = train(model, 4, planned, data, **options)
+        results.append(seen)
+    assert results[0] == results[1]
+    return names(plan)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [2, 20, 130])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_and_relu(dtype, rows, bias):
+    found = compare(
+        lambda: Small(nn.Linear(6, 35, bias=bias), nn.ReLU(), nn.Linear(35, 4)), rows=rows,
+        dtype=dtype,
+    )  # fmt: skip
+    assert found.count("linear_relu") == found.count("linear_relu backward") == 1
+    assert "relu" not in found and "relu backward" not in found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("width", [3, 70, 144])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm_and_gelu_and_dropout(dtype, width, dropout, affine):
+    found = compare(
+        lambda: Small(
+            nn.Linear(6, width), nn.BatchNorm1d(width, affine=affine), nn.GELU(),
+            nn.Dropout(dropout), nn.Linear(width, 4),
+        ),
+        rows=65, dtype=dtype,
+    )  # fmt: skip
+    assert found.count("batch_norm_gelu") == found.count("batch_norm_gelu backward") == 1
+    assert not {"batch_norm", "gelu", "dropout", "gelu backward"} & set(found)
+
+
+def test_a_batch_norm_that_needs_no_gradient_of_its_input():
+    compare(lambda: Small(nn.BatchNorm1d(6), nn.GELU(), nn.Linear(6, 4)))
+
+
+def test_what_another_reads_as_well_stays():
+    def make(between):
+        return lambda: Small(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4), between=between)
+
+    assert "linear_relu" not in compare(make(0))
+    assert "linear_relu" in compare(make(1))
+
+
+def test_what_the_step_returns_stays():
+    def extra(model, x):
+        return (model.layers[0](x),)
+
+    def hidden(model, x):
+        h = model.layers[0](x)
+        return h, h.relu()
+
+    make = lambda: Small(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))  # noqa: E731
+    assert compare(make, extra=extra).count("linear_relu") == 1
+    assert compare(make, extra=hidden).count("relu") == 1
+
+
+def test_frozen_parameters():
+    def make():
+        model = Small(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+        model.layers[2].weight.requires_grad_(False)
+        model.layers[0].bias.requires_grad_(False)
+        return model
+
+    rng = np.random.default_rng(0)
+    data = (
+        npmlp.from_numpy(rng.standard_normal((20, 6)).astype(np.float32)),
+        npmlp.from_numpy(rng.integers(0, 4, 20)),
+    )
+    results = []
+    for planned in (False, True):
+        npmlp.manual_seed(1)
+        results.append(train(make(), 3, planned, data)[0])
+    assert results[0] == results[1]
