@@ -207,10 +207,13 @@ class Generator(MersenneTwister):
 
     # --- yes or no ---------------------------------------------------------------------------
 
-    def bernoulli(self, shape: Shape, p: float) -> NDArray[np.bool_]:
+    def bernoulli(
+        self, shape: Shape, p: float, out: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.bool_]:
         """True with probability p, as `Tensor.bernoulli_(p)`: where (u64 mod 2⁵³)·2⁻⁵³ < p.
 
-        It draws for p = 0 and p = 1 too.
+        It draws for p = 0 and p = 1 too. `out`, contiguous and of this shape, is filled and
+        returned.
 
         Raises
         ------
@@ -221,14 +224,19 @@ class Generator(MersenneTwister):
         shape, n = _shape_and_count("bernoulli", shape)
         # k·2⁻⁵³ < p as integers: k < ⌈p·2⁵³⌉, and p·2⁵³ is exact.
         below = np.uint64(math.ceil(float(p) * 2.0**53))
+        out = np.empty(shape, np.bool_) if out is None else out
         if self._compiled(n):
-            return self._filled("bernoulli", np.empty(n, np.bool_), below).reshape(shape)
-        return ((self.raw_uint64(n) & _LOW_53_BITS) < below).reshape(shape)
+            self._filled("bernoulli", out.reshape(-1), below)
+        else:
+            np.less((self.raw_uint64(n) & _LOW_53_BITS).reshape(shape), below, out)
+        return out
 
-    def dropout_mask(self, shape: Shape, p: float) -> NDArray[np.bool_]:
+    def dropout_mask(
+        self, shape: Shape, p: float, out: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.bool_]:
         """What `F.dropout` keeps: False with probability p, as bernoulli(1 − p).
 
-        p = 0 gives True everywhere and p = 1 False, and neither draws.
+        p = 0 gives True everywhere and p = 1 False, and neither draws. `out` as of bernoulli.
 
         Raises
         ------
@@ -237,8 +245,10 @@ class Generator(MersenneTwister):
         if not 0 <= p <= 1:
             raise RandomError(f"dropout: got p={p}, expected a probability from 0 to 1")
         if p in (0, 1):
-            return np.full(_shape_and_count("dropout", shape)[0], p == 0)
-        return self.bernoulli(shape, 1 - p)
+            out = np.empty(_shape_and_count("dropout", shape)[0], np.bool_) if out is None else out
+            out.fill(p == 0)
+            return out
+        return self.bernoulli(shape, 1 - p, out)
 
 
 @functools.cache

@@ -8,37 +8,35 @@ PyTorch's; float64, which is for checking, takes them from the C library.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
-from npmlp.kernels.calls import call, flat
+from npmlp.kernels import threads
+from npmlp.kernels.calls import flat
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def relu_forward(inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any) -> None:
     """out = max(x, 0)."""
-    call(_relu, flat(inputs[0]), flat(outs[0]))
+    _each(_RELU, inputs[0], inputs[0], 0.0, outs[0])
 
 
 def relu_backward(
     dout: Array, inputs: Any, outs: tuple[Any, ...], grads: tuple[Any, ...], scratch: Any
 ) -> None:
     """dx = dout where out > 0, else 0."""
-    call(_relu_gradient, flat(dout), flat(outs[0]), flat(grads[0]))
+    _each(_RELU_GRADIENT, dout, outs[0], 0.0, grads[0])
 
 
 def gelu_forward(
     inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any, approximate: str
 ) -> None:
     """out = x Φ(x), or with "tanh" ½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))."""
-    x, out = flat(inputs[0]), flat(outs[0])
-    if approximate == "tanh":
-        call(_gelu_tanh_32 if x.dtype == np.float32 else _gelu_tanh_64, x, out)
-    else:
-        call(_gelu_32 if x.dtype == np.float32 else _gelu_64, x, out)
+    x = inputs[0]
+    _each((_GELU_TANH if approximate == "tanh" else _GELU)[x.dtype], x, x, 0.0, outs[0])
 
 
 def gelu_backward(
@@ -50,20 +48,15 @@ def gelu_backward(
     approximate: str,
 ) -> None:
     """dx = dout (Φ(x) + x φ(x)), φ the normal density; or the derivative of the tanh form."""
-    dout, x, dx = flat(dout), flat(inputs[0]), flat(grads[0])
-    if approximate == "tanh":
-        gradient = _gelu_tanh_gradient_32 if x.dtype == np.float32 else _gelu_tanh_gradient_64
-    else:
-        gradient = _gelu_gradient_32 if x.dtype == np.float32 else _gelu_gradient_64
-    call(gradient, dout, x, dx)
+    loop = _GELU_TANH_GRADIENT if approximate == "tanh" else _GELU_GRADIENT
+    _each(loop[dout.dtype], dout, inputs[0], 0.0, grads[0])
 
 
 def dropout_forward(
     inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any, scale: float
 ) -> None:
     """out = scale · x where the mask keeps it, else 0 · x: 0 with x's sign, and NaN stays NaN."""
-    x, keep = inputs
-    call(_scale_kept, flat(x), flat(keep), x.dtype.type(scale), flat(outs[0]))
+    _each(_SCALE_KEPT, inputs[0], inputs[1], scale, outs[0])
 
 
 def dropout_backward(
@@ -75,30 +68,53 @@ def dropout_backward(
     scale: float,
 ) -> None:
     """dx = scale · dout where the mask keeps it, else 0 · dout."""
-    call(_scale_kept, flat(dout), flat(inputs[1]), dout.dtype.type(scale), flat(grads[0]))
+    _each(_SCALE_KEPT, dout, inputs[1], scale, grads[0])
+
+
+class _Loop(NamedTuple):
+    """A loop over entries first … last of (a, b, number, out); the same in chunks on threads, or
+    None; and what an entry costs, 1 being a load and a store.
+    """
+
+    part: Any
+    parts: Any = None
+    cost: int = 1
+
+
+_THREADS_FROM = 1 << 17  # entries times their cost: some 20 µs
+
+
+def _each(loop: _Loop, a: Array, b: Array, number: float, out: Array) -> None:
+    """Call a loop with arrays that are flat, on threads if they are large."""
+    arguments = flat(a), flat(b), out.dtype.type(number), flat(out)
+    worth_it = loop.parts is not None and out.size * loop.cost >= _THREADS_FROM
+    threads.call_on_threads(loop.part, loop.parts, arguments, out.size, 16, worth_it)
 
 
 # ---------------------------------------------------------------------------- ReLU and dropout
 
 
 @njit(cache=True)
-def _relu(x: Array, out: Array) -> None:
+def _relu(x: Array, _: Array, number: Any, out: Array, first: int, last: int) -> None:
     zero = x.dtype.type(0)
-    for i in range(x.size):
+    x, out = x[first:last], out[first:last]
+    for i in range(out.size):
         out[i] = zero if x[i] <= zero else x[i]  # in this form NaN stays NaN
 
 
 @njit(cache=True)
-def _relu_gradient(dout: Array, out: Array, dx: Array) -> None:
+def _relu_gradient(dout: Array, out: Array, number: Any, dx: Array, first: int, last: int) -> None:
     zero = dout.dtype.type(0)
-    for i in range(dout.size):
+    dout, out, dx = dout[first:last], out[first:last], dx[first:last]
+    for i in range(dx.size):
         dx[i] = zero if out[i] <= zero else dout[i]
 
 
 @njit(cache=True)
-def _scale_kept(x: Array, keep: Array, scale: Any, out: Array) -> None:
+def _scale_kept(x: Array, keep: Array, scale: Any, out: Array, first: int, last: int) -> None:
     zero = x.dtype.type(0)
-    for i in range(x.size):
+    x, keep, out = x[first:last], keep[first:last], out[first:last]
+    for i in range(out.size):
         out[i] = x[i] * (scale if keep[i] else zero)
 
 
@@ -124,7 +140,7 @@ _E5, _E6, _E7 = (
 _LOWEST = np.float32(-87)  # e^-87 is near the smallest normal float32
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(cache=True, forceinline=True, fastmath={"contract"})
 def _exp_32(x: np.float32) -> np.float32:
     """e^x for x ≤ 0, to 1 unit in the last place; 0 below -87.
 
@@ -150,7 +166,7 @@ _L4, _L5 = np.float32(2.42546219e-2), np.float32(-3.88396438e-3)
 _L6, _L7 = np.float32(3.83197126e-4), np.float32(-1.72853470e-5)
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(cache=True, forceinline=True, fastmath={"contract"})
 def _normal_cdf_32(x: np.float32) -> np.float32:
     """Φ(x) = ½ (1 + erf(x/√2)), to 1.2 · 2⁻²⁴.
 
@@ -172,27 +188,29 @@ def _normal_cdf_32(x: np.float32) -> np.float32:
 # -------------------------------------------------------------------------------- GELU, float32
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(cache=True, forceinline=True, fastmath={"contract"})
 def gelu_of_32(x: np.float32) -> np.float32:
     """x Φ(x)"""
     return x * _normal_cdf_32(x)
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(cache=True, forceinline=True, fastmath={"contract"})
 def gelu_slope_32(x: np.float32) -> np.float32:
     """Φ(x) + x φ(x)"""
     return _normal_cdf_32(x) + x * (_DENSITY_0 * _exp_32(-_HALF * x * x))
 
 
 @njit(cache=True)
-def _gelu_32(x: Array, out: Array) -> None:
-    for i in range(x.size):
+def _gelu_32(x: Array, _: Array, number: Any, out: Array, first: int, last: int) -> None:
+    x, out = x[first:last], out[first:last]
+    for i in range(out.size):
         out[i] = gelu_of_32(x[i])
 
 
 @njit(cache=True)
-def _gelu_gradient_32(dout: Array, x: Array, dx: Array) -> None:
-    for i in range(x.size):
+def _gelu_gradient_32(dout: Array, x: Array, number: Any, dx: Array, first: int, last: int) -> None:
+    dout, x, dx = dout[first:last], x[first:last], dx[first:last]
+    for i in range(dx.size):
         dx[i] = dout[i] * gelu_slope_32(x[i])
 
 
@@ -202,19 +220,23 @@ _TANH_3 = np.float32(2 * math.sqrt(2 / math.pi) * 0.044715)
 
 # error_model="numpy": a division need not check for zero and raise, which would stop the vectors.
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def _gelu_tanh_32(x: Array, out: Array) -> None:
+def _gelu_tanh_32(x: Array, _: Array, number: Any, out: Array, first: int, last: int) -> None:
     """½ (1 + tanh(u/2)) is 1 / (1 + e^-u), taken from e^-|u|: nothing overflows or cancels."""
-    for i in range(x.size):
+    x, out = x[first:last], out[first:last]
+    for i in range(out.size):
         u = x[i] * (_TANH_1 + _TANH_3 * x[i] * x[i])
         e = _exp_32(-abs(u))
         out[i] = x[i] * ((e if u < _ZERO else _ONE) / (_ONE + e))
 
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def _gelu_tanh_gradient_32(dout: Array, x: Array, dx: Array) -> None:
+def _gelu_tanh_gradient_32(
+    dout: Array, x: Array, number: Any, dx: Array, first: int, last: int
+) -> None:
     """With p = 1 / (1 + e^-u): p + x p (1 - p) u', and p (1 - p) = e^-|u| / (1 + e^-|u|)²."""
     three = np.float32(3)
-    for i in range(x.size):
+    dout, x, dx = dout[first:last], x[first:last], dx[first:last]
+    for i in range(dx.size):
         square = x[i] * x[i]
         u = x[i] * (_TANH_1 + _TANH_3 * square)
         e = _exp_32(-abs(u))
@@ -240,28 +262,84 @@ def gelu_slope_64(x: np.float64) -> np.float64:
 
 
 @njit(cache=True)
-def _gelu_64(x: Array, out: Array) -> None:
-    for i in range(x.size):
+def _gelu_64(x: Array, _: Array, number: Any, out: Array, first: int, last: int) -> None:
+    x, out = x[first:last], out[first:last]
+    for i in range(out.size):
         out[i] = gelu_of_64(x[i])
 
 
 @njit(cache=True)
-def _gelu_gradient_64(dout: Array, x: Array, dx: Array) -> None:
-    for i in range(x.size):
+def _gelu_gradient_64(dout: Array, x: Array, number: Any, dx: Array, first: int, last: int) -> None:
+    dout, x, dx = dout[first:last], x[first:last], dx[first:last]
+    for i in range(dx.size):
         dx[i] = dout[i] * gelu_slope_64(x[i])
 
 
 @njit(cache=True)
-def _gelu_tanh_64(x: Array, out: Array) -> None:
-    for i in range(x.size):
+def _gelu_tanh_64(x: Array, _: Array, number: Any, out: Array, first: int, last: int) -> None:
+    x, out = x[first:last], out[first:last]
+    for i in range(out.size):
         u = math.sqrt(2 / math.pi) * (x[i] + 0.044715 * x[i] ** 3)
         out[i] = 0.5 * x[i] * (1 + math.tanh(u))
 
 
 @njit(cache=True)
-def _gelu_tanh_gradient_64(dout: Array, x: Array, dx: Array) -> None:
-    for i in range(x.size):
+def _gelu_tanh_gradient_64(
+    dout: Array, x: Array, number: Any, dx: Array, first: int, last: int
+) -> None:
+    dout, x, dx = dout[first:last], x[first:last], dx[first:last]
+    for i in range(dx.size):
         square = x[i] * x[i]
         t = math.tanh(math.sqrt(2 / math.pi) * (x[i] + 0.044715 * x[i] * square))
         slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * square)
         dx[i] = dout[i] * (0.5 * (1 + t) + 0.5 * x[i] * (1 - t * t) * slope)
+
+
+# -------------------------------------------------------------------------------------- on threads
+
+
+@njit(cache=True, parallel=True)
+def _relus(x: Array, _: Array, number: Any, out: Array, chunk: int, chunks: int) -> None:
+    for t in prange(chunks):
+        _relu(x, _, number, out, t * chunk, min(out.size, (t + 1) * chunk))
+
+
+@njit(cache=True, parallel=True)
+def _relu_gradients(
+    dout: Array, out: Array, number: Any, dx: Array, chunk: int, chunks: int
+) -> None:
+    for t in prange(chunks):
+        _relu_gradient(dout, out, number, dx, t * chunk, min(dx.size, (t + 1) * chunk))
+
+
+@njit(cache=True, parallel=True)
+def _scales_kept(x: Array, keep: Array, scale: Any, out: Array, chunk: int, chunks: int) -> None:
+    for t in prange(chunks):
+        _scale_kept(x, keep, scale, out, t * chunk, min(out.size, (t + 1) * chunk))
+
+
+@njit(cache=True, parallel=True)
+def _gelus_32(x: Array, _: Array, number: Any, out: Array, chunk: int, chunks: int) -> None:
+    for t in prange(chunks):
+        _gelu_32(x, _, number, out, t * chunk, min(out.size, (t + 1) * chunk))
+
+
+@njit(cache=True, parallel=True)
+def _gelu_gradients_32(
+    dout: Array, x: Array, number: Any, dx: Array, chunk: int, chunks: int
+) -> None:
+    for t in prange(chunks):
+        _gelu_gradient_32(dout, x, number, dx, t * chunk, min(dx.size, (t + 1) * chunk))
+
+
+# float64 is for checking, and runs on one thread
+_32, _64 = np.dtype(np.float32), np.dtype(np.float64)
+_RELU, _RELU_GRADIENT = _Loop(_relu, _relus), _Loop(_relu_gradient, _relu_gradients)
+_SCALE_KEPT = _Loop(_scale_kept, _scales_kept)
+_GELU = {_32: _Loop(_gelu_32, _gelus_32, 8), _64: _Loop(_gelu_64)}
+_GELU_GRADIENT = {
+    _32: _Loop(_gelu_gradient_32, _gelu_gradients_32, 12),
+    _64: _Loop(_gelu_gradient_64),
+}
+_GELU_TANH = {_32: _Loop(_gelu_tanh_32), _64: _Loop(_gelu_tanh_64)}
+_GELU_TANH_GRADIENT = {_32: _Loop(_gelu_tanh_gradient_32), _64: _Loop(_gelu_tanh_gradient_64)}

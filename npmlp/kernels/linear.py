@@ -9,9 +9,10 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
-from npmlp.kernels.calls import call, in_order
+from npmlp.kernels import threads
+from npmlp.kernels.calls import in_order
 from npmlp.kernels.matmul import multiply, multiply_transposed
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,7 +35,7 @@ def linear_backward(
     """dx = dout weight, dweight = doutᵀ x, dbias = Σ dout over rows."""
     dout = _rows(dout)
     if grads[2] is not None:
-        call(sum_rows, dout, scratch[0], grads[2])
+        _sum_rows(dout, scratch[0], grads[2])
     _products_backward(dout, inputs, grads)
 
 
@@ -57,10 +58,9 @@ def linear_relu_backward(
 ) -> None:
     """As linear's, from d = dout where out > 0, else 0; dbias is summed in the same pass."""
     d = _rows(scratch[-1])
-    if grads[2] is not None:
-        call(mask_and_sum_rows, _rows(dout), _rows(outs[0]), d, scratch[0], grads[2])
-    else:
-        call(mask, _rows(dout), _rows(outs[0]), d)
+    none = d[0, :0] if d.size else d.reshape(-1)
+    partial, total = (none, none) if grads[2] is None else (scratch[0], grads[2])
+    _mask(_rows(dout), _rows(outs[0]), d, partial, total)
     _products_backward(d, inputs, grads)
 
 
@@ -70,43 +70,74 @@ def _rows(x: Array) -> Array:
 
 
 _CHUNK = 64  # rows; the error of a long sum grows with the longer of a chunk and their number
+_THREADS_FROM = 1 << 17  # entries
+
+
+def _sum_rows(x: Array, partial: Array, out: Array) -> None:
+    """out (M,) = Σ_n x[n]."""
+    arguments = (x, partial, out)
+    threads.call_on_threads(sum_rows, _sums_rows, arguments, out.size, 16, x.size >= _THREADS_FROM)
 
 
 @njit(cache=True)
-def sum_rows(x: Array, partial: Array, out: Array) -> None:
-    """out (M,) = Σ_n x[n]: chunks of 64 rows one after another, each summed in `partial` (M,)."""
-    N, M = x.shape
+def sum_rows(x: Array, partial: Array, out: Array, first: int, last: int) -> None:
+    """out[j] = Σ_n x[n, j] for columns first … last: chunks of 64 rows one after another, each
+    summed in `partial` (M,).
+    """
+    partial, out = partial[first:last], out[first:last]
     out[:] = 0
-    for n in range(0, N, _CHUNK):
+    for n in range(0, x.shape[0], _CHUNK):
         partial[:] = 0
-        for i in range(n, min(n + _CHUNK, N)):
-            for j in range(M):
-                partial[j] += x[i, j]
-        for j in range(M):
+        for i in range(n, min(n + _CHUNK, x.shape[0])):
+            row = x[i, first:last]
+            for j in range(row.size):
+                partial[j] += row[j]
+        for j in range(out.size):
             out[j] += partial[j]
 
 
-@njit(cache=True)
-def mask(dout: Array, out: Array, d: Array) -> None:
-    """d (N, M) = dout where out > 0 or is NaN, else 0: back through a ReLU."""
-    zero = d.dtype.type(0)
-    for n in range(d.shape[0]):
-        for j in range(d.shape[1]):
-            d[n, j] = zero if out[n, j] <= zero else dout[n, j]
+@njit(cache=True, parallel=True)
+def _sums_rows(x: Array, partial: Array, out: Array, chunk: int, chunks: int) -> None:
+    for t in prange(chunks):
+        sum_rows(x, partial, out, t * chunk, min(out.size, (t + 1) * chunk))
+
+
+def _mask(dout: Array, out: Array, d: Array, partial: Array, total: Array) -> None:
+    """d (N, M) = dout where out > 0 or is NaN, else 0, and total (M,) = Σ_n d[n] if it has room."""
+    arguments = (dout, out, d, partial, total)
+    threads.call_on_threads(
+        mask_and_sum_rows, _masks, arguments, d.shape[1], 16, d.size >= _THREADS_FROM
+    )
 
 
 @njit(cache=True)
-def mask_and_sum_rows(dout: Array, out: Array, d: Array, partial: Array, total: Array) -> None:
-    """`mask`, and `sum_rows` of what comes of it."""
-    N, M = d.shape
+def mask_and_sum_rows(
+    dout: Array, out: Array, d: Array, partial: Array, total: Array, first: int, last: int
+) -> None:
+    """Back through a ReLU, and `sum_rows` of what comes of it, for columns first … last."""
     zero = d.dtype.type(0)
-    total[:] = 0
-    for n in range(0, N, _CHUNK):
-        partial[:] = 0
-        for i in range(n, min(n + _CHUNK, N)):
-            for j in range(M):
-                value = zero if out[i, j] <= zero else dout[i, j]
-                d[i, j] = value
-                partial[j] += value
-        for j in range(M):
-            total[j] += partial[j]
+    sums = total.size > 0
+    if sums:
+        partial, total = partial[first:last], total[first:last]
+        total[:] = 0
+    for n in range(0, d.shape[0], _CHUNK):
+        if sums:
+            partial[:] = 0
+        for i in range(n, min(n + _CHUNK, d.shape[0])):
+            given, result, to = dout[i, first:last], out[i, first:last], d[i, first:last]
+            for j in range(to.size):
+                to[j] = zero if result[j] <= zero else given[j]
+            if sums:
+                for j in range(to.size):
+                    partial[j] += to[j]
+        if sums:
+            for j in range(total.size):
+                total[j] += partial[j]
+
+
+@njit(cache=True, parallel=True)
+def _masks(
+    dout: Array, out: Array, d: Array, partial: Array, total: Array, chunk: int, chunks: int
+) -> None:
+    for t in prange(chunks):
+        mask_and_sum_rows(dout, out, d, partial, total, t * chunk, min(d.shape[1], (t + 1) * chunk))

@@ -195,3 +195,12 @@ def count_correct(logits: Array, target: Array) -> int:
                 best = c
         correct += best == target[n]
     return correct
+
+
+@njit(cache=True)
+def all_classes(target: Array, classes: int, ignore_index: int) -> bool:
+    """Whether each entry of target (N,) is from 0 to classes - 1, or the one that is ignored."""
+    for n in range(target.size):
+        if not 0 <= target[n] < classes and target[n] != ignore_index:
+            return False
+    return True

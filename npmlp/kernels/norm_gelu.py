@@ -36,9 +36,7 @@ def batch_norm_gelu_forward(
     x, weight, bias, keep = _plain(inputs)
     out, mean, var, invstd = outs
     arguments = (x, weight, bias, keep, x.dtype.type(scale), eps, out, mean, var, invstd, *scratch)
-    threads.call_on_threads(
-        _forward, _forwards, arguments, x.shape[1], 16, x.size >= _THREADS_FROM
-    )
+    threads.call_on_threads(_forward, _forwards, arguments, x.shape[1], 16, x.size >= _THREADS_FROM)
 
 
 def batch_norm_gelu_backward(
@@ -69,7 +67,8 @@ def _plain(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-# Which GELU it is, is settled by the dtype when a loop is compiled.
+# Which GELU it is, is settled by the dtype when a loop is compiled. A call that is not inlined would
+# keep the loop around it from becoming a vector's.
 
 
 def _gelu(x: Any) -> Any:
@@ -80,7 +79,7 @@ def _slope(x: Any) -> Any:
     """Φ(x) + x φ(x), as in elementwise.py"""
 
 
-@overload(_gelu)
+@overload(_gelu, jit_options={"forceinline": True})
 def _compiled_gelu(x: Any) -> Any:
     def single(x: Any) -> Any:
         return gelu_of_32(x)
@@ -91,7 +90,7 @@ def _compiled_gelu(x: Any) -> Any:
     return single if x == types.float32 else double
 
 
-@overload(_slope)
+@overload(_slope, jit_options={"forceinline": True})
 def _compiled_slope(x: Any) -> Any:
     def single(x: Any) -> Any:
         return gelu_slope_32(x)

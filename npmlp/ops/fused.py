@@ -138,7 +138,11 @@ def batch_norm_gelu_samples(rng: np.random.Generator) -> list[Sample]:
     samples = []
     for n, c in ((8, 5), (33, 70), (2, 1), (0, 3)):
         x = 2 * rng.standard_normal((n, c)) + 0.5
-        weight, bias, keep = rng.standard_normal(c), rng.standard_normal(c), rng.random((n, c)) < 0.7
+        weight, bias, keep = (
+            rng.standard_normal(c),
+            rng.standard_normal(c),
+            rng.random((n, c)) < 0.7,
+        )
         attrs = {"eps": 0.1, "scale": 1 / 0.7}
         samples += [
             Sample((x, weight, bias, keep), attrs),

@@ -1,4 +1,4 @@
-"""Fused operations have the bits of the operations that they replace, and are found where they are."""
+"""Fused operations have the bits of those that they replace, and are found where these are."""
 
 from __future__ import annotations
 

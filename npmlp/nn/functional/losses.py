@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from npmlp import functions
+from npmlp import config, functions
 from npmlp.autograd import apply
 from npmlp.errors import DataError, DTypeError, NpmlpError, ShapeError
 from npmlp.nn.functional.arguments import check_constant, check_tensor, choose_reduction
@@ -173,7 +173,12 @@ def _as_target(losses: Tensor, input: Tensor, target: Tensor) -> Tensor:
 
 
 def _check_classes(op: str, values: Array, classes: int, ignore_index: int) -> None:
-    if values.size == 0 or (values.min() >= 0 and values.max() < classes):
+    if config.get_kernels() == "numba" and values.ndim == 1:
+        from npmlp.kernels.loss import all_classes
+
+        if all_classes(values, classes, ignore_index):
+            return
+    elif values.size == 0 or (values.min() >= 0 and values.max() < classes):
         return
     wrong = ((values < 0) | (values >= classes)) & (values != ignore_index)
     if wrong.any():

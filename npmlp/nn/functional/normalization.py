@@ -184,7 +184,7 @@ def _draw_mask(keep: Array, p: float) -> None:
 
 
 def _fill_mask(keep: Array, p: float) -> None:
-    keep[...] = random.default_generator.dropout_mask(keep.shape, p)
+    random.default_generator.dropout_mask(keep.shape, p, out=keep)
 
 
 def _memory_order(x: Array) -> list[int]:
