@@ -28,9 +28,9 @@ Flat = tuple[Array, int, int]  # a matrix's memory, and its steps down and along
 # Each thread takes one run of rows of out, or of columns where these are more, so an element has
 # one thread and one order of addition, and its bits do not depend on how many threads there are.
 
-# Multiplications from which a product is divided among threads: some 10 µs of work. A second thread
-# is awake within 2 µs. Where anything else wants a core, the first thread waits for the second until
-# the system runs it again, up to some milliseconds; whoever shares a machine sets one thread.
+# Multiplications from which a product is divided among threads: some 10 µs of work. A second
+# thread is awake within 2 µs. Where anything else wants a core, the first thread waits for the
+# second until the system runs it again, up to milliseconds; there one sets a single thread.
 _THREADS_FROM = 1 << 20
 _ROWS, _COLUMNS = 8, 16  # a portion is whole tiles, and whole cache lines of a row
 

@@ -67,8 +67,8 @@ def _plain(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-# Which GELU it is, is settled by the dtype when a loop is compiled. A call that is not inlined would
-# keep the loop around it from becoming a vector's.
+# Which GELU it is, is settled by the dtype when a loop is compiled. A call that is not inlined
+# would keep the loop around it from becoming a vector's.
 
 
 def _gelu(x: Any) -> Any:
@@ -148,7 +148,7 @@ def _backward(
     invstd: Array, dx: Array, dweight: Array, dbias: Array, plain: Array, weighted: Array,
     first: int, last: int,
 ) -> None:  # fmt: skip
-    """Channels first … last. dx holds the gradient of what is normalised before it holds its own."""
+    """Channels first … last. dx holds what comes to the normalisation before it is dx."""
     N = x.shape[0]
     one, zero = x.dtype.type(1), x.dtype.type(0)
     for start in range(first, last, _BLOCK):
