@@ -11,7 +11,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from npmlp.kernels.cache import njit
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from npmlp.kernels.cache import njit
 from npmlp.kernels.matmul import contiguous, multiply, multiply_transposed
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 
 from npmlp.kernels import threads
+from npmlp.kernels.cache import njit, prange
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -10,7 +10,7 @@ import os
 import threading
 from typing import Any
 
-import numba
+from npmlp.kernels.cache import numba
 
 _one_at_a_time = threading.Lock()
 _state: dict[str, Any] = {"usable": True, "layer": None}
