@@ -213,7 +213,13 @@ def main(argv: Sequence[str]) -> int:
     wrong = [word for word in argv if word not in ("--again", "--debug")]
     if wrong:
         raise NpmlpError(f"npmlp.plan.machine: got {wrong[0]!r}; there is --again, to measure anew")
-    print(table(this_machine(again="--again" in argv)))
+    from npmlp import progress
+    from npmlp.compiling import announced
+
+    with announced(progress.Lines()) as show:
+        found = this_machine(again="--again" in argv)
+        show.close()
+    print(table(found))
     return 0
 
 
