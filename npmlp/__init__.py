@@ -193,7 +193,7 @@ _LAZY = ("accelerator", "backends", "cuda", "linalg", "nn", "optim", "utils", "v
 
 def __getattr__(name: str) -> Any:
     if name == "capture":
-        return importlib.import_module("npmlp.plan").capture
+        return importlib.import_module("npmlp.plan.replay").capture
     if name in _LAZY:
         return importlib.import_module(f"npmlp.{name}")
     raise _outside(f"npmlp.{name}")

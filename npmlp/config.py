@@ -50,15 +50,15 @@ def set_num_threads(n: int) -> None:
     """Let compiled kernels use `n` threads. Results are the same bits for any number."""
     if not isinstance(n, int) or n < 1:
         raise NpmlpError(f"set_num_threads: got {n!r}, expected a whole number of at least 1")
-    import numba
+    from npmlp.kernels.cache import numba
 
-    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    most = int(numba.config.NUMBA_NUM_THREADS)
     numba.set_num_threads(min(n, most))
 
 
 def get_num_threads() -> int:
     """The number of threads that compiled kernels may use."""
-    import numba
+    from npmlp.kernels.cache import numba
 
     return int(numba.get_num_threads())
 

@@ -18,7 +18,7 @@ from npmlp.checkpoint import Array
 from npmlp.engine_protocol import NotFiniteError, Score
 from npmlp.errors import CheckpointError, NpmlpError, RunError
 from npmlp.optim import lr_scheduler
-from npmlp.plan import capture
+from npmlp.plan.replay import capture
 from npmlp.recipes import Recipe
 from npmlp.tensor import Tensor
 from npmlp.utils.data import DataLoader, Dataset, Subset, default_collate, random_split

@@ -73,6 +73,7 @@ class RunFolder:
         self.last = self.path / "checkpoints" / "last.safetensors"
         self.best = self.path / "checkpoints" / "best.safetensors"
         self._events: Events | None = None
+        self._epochs_logged = 0  # when the logs were opened
         self._lock: Any = None
 
     @classmethod
@@ -228,7 +229,7 @@ class RunFolder:
         """
         for half_written in self.path.rglob("*.tmp"):  # by a kill
             half_written.unlink()
-        self._events = _events(self.path / "tensorboard", len(history))
+        self._epochs_logged = len(history)
         write_atomically(
             self.path / "metrics.jsonl",
             "".join(json.dumps(r, allow_nan=False) + "\n" for r in history),
@@ -243,17 +244,25 @@ class RunFolder:
         self._to_tensorboard(row)
 
     def _to_tensorboard(self, row: dict[str, Any]) -> None:
-        if self._events is not None:
-            values = {tag: row[field] for field, tag in _TAGS.items() if field in row}
-            self._events.scalars(row["epoch"], values)
+        values = {tag: row[field] for field, tag in _TAGS.items() if field in row}
+        if events := self._opened_events():
+            events.scalars(row["epoch"], values)
+
+    def _opened_events(self) -> Events | None:
+        """The writer of tensorboard/. It is opened for the first value and not before, so that a
+        training's first step does not wait for TensorBoard's import.
+        """
+        if self._events is None:
+            self._events = _events(self.path / "tensorboard", self._epochs_logged)
+        return self._events
 
     def observe(
         self, epoch: int, numbers: dict[str, float], arrays: Iterable[tuple[str, Array]] = ()
     ) -> None:
         """Add to tensorboard/ what is not in metrics.jsonl: numbers, and histograms of arrays."""
-        if self._events is not None:
-            self._events.scalars(epoch, numbers)
-            self._events.histograms(epoch, arrays)
+        if events := self._opened_events():
+            events.scalars(epoch, numbers)
+            events.histograms(epoch, arrays)
 
     def close_logs(self) -> None:
         """Finish writing tensorboard/."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from npmlp import commands, progress, recipes
+from npmlp.compiling import announced
 from npmlp.driver import Driver, Engine
 from npmlp.errors import RecipeError, RunError
 from npmlp.preserved import preserved_settings
@@ -99,10 +102,11 @@ def fit(
         compiled = config.get_kernels() == "numba"
         if run.threads is not None and compiled:
             config.set_num_threads(run.threads)
-        return drive(
-            lambda: NpmlpEngine(recipe, run.data, eager=run.eager), recipe, run, "npmlp", show,
-            kernels=config.get_kernels(), threads=config.get_num_threads() if compiled else 1,
-        )  # fmt: skip
+        with announced(show) if compiled else contextlib.nullcontext(show) as show:
+            return drive(
+                lambda: NpmlpEngine(recipe, run.data, eager=run.eager), recipe, run, "npmlp", show,
+                kernels=config.get_kernels(), threads=config.get_num_threads() if compiled else 1,
+            )  # fmt: skip
 
 
 def watching(recipe: Recipe, show: Progress | None, live: bool) -> Progress:
@@ -232,7 +236,25 @@ def main(argv: Sequence[str]) -> int:
     """`python -m npmlp.train`"""
     from npmlp.train_command import command
 
-    return command(argv, "python -m npmlp.train", Run, fit, summarize)
+    return command(argv, "python -m npmlp.train", Run, _fit_alone, summarize)
+
+
+def _fit_alone(
+    recipe: Recipe, run: Run, *, show: Progress | None = None
+) -> tuple[dict[str, Any], RunFolder]:
+    """`fit`, in a process that does nothing else: what is imported stays to the end, so the garbage
+    collector need never look through it.
+    """
+    from npmlp import config
+
+    gc.disable()
+    try:
+        if (as_before(run, "kernels").kernels or config.get_kernels()) == "numba":
+            import npmlp.kernels.cache  # noqa: F401 - which imports Numba
+        gc.freeze()
+    finally:
+        gc.enable()
+    return fit(recipe, run, show=show)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,19 @@ def test_a_training_run_never_imports_torch(tmp_path: object) -> None:
     assert not modules_after(code) & {"torch", "torchvision"}
 
 
+def test_the_first_step_waits_for_nothing_that_only_the_end_of_an_epoch_needs(
+    tmp_path: object,
+) -> None:
+    code = (
+        "import os, sys; from npmlp import progress, train; from npmlp.recipes import Recipe\n"
+        "class Stop(progress.Silent):\n"
+        "    def batch(self, *args): print(*sys.modules, file=sys.stderr); os._exit(0)\n"
+        f"train.fit(Recipe(limit=64), train.Run(out={str(tmp_path) + '/run'!r}), show=Stop())"
+    )
+    late = {"tensorboard", "matplotlib", "sklearn", "jinja2", "PIL", "IPython", "optuna"}
+    assert not modules_after(code) & late
+
+
 def test_numpy_kernels_compile_nothing(tmp_path: object) -> None:
     code = (
         "import npmlp; from npmlp import train; from npmlp.recipes import Recipe\n"

@@ -14,9 +14,8 @@ npmlp.kernels.scratch says.
 matmul is the chapter to begin with. What a kernel computes is written in NumPy in npmlp.ops, and
 tests hold the two together.
 
-Numba keeps compiled code beside the source (`cache=True`) and drops it when that one file changes.
-A compiled function therefore calls no compiled function of another file: the caller's stale code
-would survive an edit of the callee.
+Every kernel takes its `njit` from npmlp.kernels.cache, which keeps compiled code on disk and makes
+it anew when any file here changes, so that compiled functions may call those of another file.
 """
 
 from npmlp.kernels.allocation import keep_freed_memory

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from npmlp.kernels.cache import njit
 from npmlp.kernels.calls import call, in_order
 from npmlp.kernels.ladder import Matrix
 from npmlp.kernels.matmul import memory

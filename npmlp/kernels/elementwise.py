@@ -11,9 +11,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from npmlp.kernels import threads
+from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import flat
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -20,8 +20,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from npmlp.kernels.cache import njit
 from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
 from npmlp.kernels.panels import pack, tiled, turn
 from npmlp.kernels.tile import VECTOR_BYTES

@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from npmlp.kernels.cache import njit
 from npmlp.kernels.calls import call, in_order
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 
 from npmlp.kernels import scratch, threads
+from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import call, in_order
 from npmlp.kernels.ladder import Array, Matrix, moved
 from npmlp.kernels.large import large_product

@@ -12,8 +12,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from npmlp.kernels.cache import njit
 from npmlp.kernels.calls import call, in_order
 
 Array = np.ndarray[Any, np.dtype[Any]]

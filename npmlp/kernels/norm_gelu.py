@@ -13,10 +13,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange, types
+from numba import types
 from numba.extending import overload
 
 from npmlp.kernels import threads
+from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
 from npmlp.kernels.elementwise import gelu_of_32, gelu_of_64, gelu_slope_32, gelu_slope_64
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from npmlp.kernels.cache import njit
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

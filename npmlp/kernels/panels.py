@@ -23,8 +23,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from npmlp.kernels.cache import njit
 from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
 from npmlp.kernels.tile import ROWS, VECTOR_BYTES, VECTORS, product_tile, transpose_tile
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from npmlp.kernels.cache import njit
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Words = NDArray[np.uint32]

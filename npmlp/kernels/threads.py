@@ -11,8 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numba
-
+from npmlp.kernels.cache import numba
 from npmlp.kernels.calls import call, kept
 
 _one_at_a_time = threading.Lock()

@@ -178,9 +178,13 @@ def _first(source: Any) -> tuple[Any, Any]:
     return first(source)
 
 
+# enough to tell probabilities from logits: no row of logits sums to 1 but by chance
+_FEW = 32
+
+
 def _last_layer(model: Any, x: Any) -> tuple[str, Array]:
-    """The class of the layer that is called last, and the network's outputs."""
-    found, outputs = calls(model, x, lambda kind, output: None)
+    """The class of the layer that is called last, and the network's outputs for a few inputs."""
+    found, outputs = calls(model, x[:_FEW], lambda kind, output: None)
     return found[-1].kind if found else "", array(outputs)
 
 

@@ -1,7 +1,15 @@
-"""A training step, kept: recorded once (tape.py), fused, laid out in memory (arena.py), made into a
-list of calls (prepare.py), and replayed (capture in replay.py).
+"""A training step, kept: recorded once (tape.py), fused (fuse.py), laid out in memory (arena.py),
+made into a list of calls (prepare.py) and replayed (replay.py); and what it costs, beside what this
+machine could do (machine.py).
 """
 
-from npmlp.plan.replay import Plan, capture
+from typing import Any
 
-__all__ = ["Plan", "capture"]
+
+def __getattr__(name: str) -> Any:
+    # the probe of the machine needs none of the tensors
+    if name in ("Plan", "capture"):
+        from npmlp.plan import replay
+
+        return getattr(replay, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,106 @@
+"""A training says that it compiles, and how long that took; where it need not, it says nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_run import run_command
+
+from npmlp import compiling, progress
+from npmlp.kernels import cache
+
+BEGINS = "compiling kernels for this processor, once; later runs take them from disk"
+DONE = re.compile(r"compiled in (\d+\.\d) s")
+
+
+class Heard(progress.Lines):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+    def batch(self, *args: Any) -> None:
+        self.texts.append("batch")
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self.texts.append("epoch")
+
+
+def compile_something() -> None:
+    """A kernel that calls another: two compilations, one within the other."""
+    inner = cache.njit(cache=False)(lambda x: x + 1)
+    assert cache.njit(cache=False)(lambda x: 2 * inner(x))(3) == 8
+
+
+def test_the_command_says_so_on_a_cold_cache_and_not_on_a_warm_one(tmp_path: Path) -> None:
+    settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    args = ["--arch", "vanilla", "--limit", "64", "--epochs", "1", "--no-report", "--out"]
+    cold, warm = (
+        run_command("npmlp.train", *args, str(tmp_path / name), env=settings)
+        for name in ("cold", "warm")
+    )
+    assert cold.returncode == warm.returncode == 0, cold.stderr + warm.stderr
+    lines = cold.stdout.splitlines()
+    (begins,) = (i for i, line in enumerate(lines) if line == BEGINS)
+    (done,) = (i for i, line in enumerate(lines) if DONE.fullmatch(line))
+    (epoch,) = (i for i, line in enumerate(lines) if line.startswith("epoch 1/1"))
+    assert begins < done < epoch  # all of it within the first step
+    assert "compil" not in warm.stdout + warm.stderr
+    # and the same results, but for times and folders
+    figures = [
+        re.findall(r"loss \S+|train +\S+|test accuracy.*", run.stdout) for run in (cold, warm)
+    ]
+    assert figures[0] == figures[1] != []
+
+
+def test_it_is_said_once_that_compiling_begins_and_each_time_how_long_it_took() -> None:
+    heard = Heard()
+    with compiling.announced(heard) as show:
+        show.start(2, [], 10)
+        compile_something()
+        compile_something()
+        assert heard.texts == [BEGINS]
+        show.batch(1, 0.0, 0.0, 0.1, 1.0)
+        show.batch(2, 0.0, 0.0, 0.1, 1.0)
+        compile_something()
+        show.epoch({})
+        show.note("a remark")
+        show.close()
+    assert [DONE.sub("compiled", text) for text in heard.texts] == [
+        BEGINS, "compiled", "batch", "batch", "compiled", "epoch", "a remark",
+    ]  # fmt: skip
+
+
+def test_the_seconds_are_those_of_the_outer_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([10.0, 12.5])  # read at the beginning of the outer one and at its end
+    heard = Heard()
+    with compiling.announced(heard) as show:
+        monkeypatch.setattr(compiling.time, "perf_counter", lambda: next(ticks))
+        compile_something()
+        show.close()
+    assert heard.texts == [BEGINS, "compiled in 2.5 s"]
+
+
+def test_it_says_where_kernels_could_not_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard()
+    monkeypatch.setattr(cache, "problems", ["/some/folder: No space left on device"])
+    with compiling.announced(heard) as show:
+        compile_something()
+        show.close()
+    assert heard.texts[-1].endswith(" s, not kept: /some/folder: No space left on device")
+
+
+def test_a_program_that_shows_no_progress_hears_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    silent = progress.Silent()
+    with compiling.announced(silent) as show:
+        assert show is silent  # driver and report know it by its class
+        compile_something()
+    compile_something()  # and outside of a training
+    assert capfd.readouterr() == ("", "")
