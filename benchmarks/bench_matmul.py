@@ -52,16 +52,17 @@ def contestants(
 
     flat, down, along = matmul.memory(a)
     rows = np.ascontiguousarray(b)
-    matrices = (
+    arguments = (
         ladder.Matrix(flat, 0, down, along), ladder.Matrix(rows.reshape(-1), 0, m, 1),
-        ladder.Matrix(np.zeros(m, dtype), 0, 0, 1), ladder.Matrix(out.reshape(-1), 0, m, 1),
+        ladder.Matrix(np.zeros(m, dtype), 0, 0, 1), out.dtype.type(-np.inf),
+        ladder.Matrix(out.reshape(-1), 0, m, 1), n, k, m,
     )  # fmt: skip
 
     calls: dict[str, Callable[[], Any]] = {}
     if slow:
         calls["three loops"] = lambda: ladder.three_loops(a, b, out)
         calls["right order"] = lambda: ladder.right_order(a, b, out)
-    calls["blocked"] = lambda: ladder.blocked(*matrices, n, k, m)  # of b turned around beforehand
+    calls["blocked"] = lambda: ladder.blocked(*arguments)  # of b turned around beforehand
     calls["tile"] = tiles
     if CORES > 1:
         calls["2 threads"] = tiles

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from npmlp.utils.data import DataLoader, Dataset, Subset, default_collate, rando
 from npmlp.vision import transforms
 from npmlp.vision.datasets import Images
 from npmlp.vision.images import DataFacts, ImageData, load_image_data
+
+if TYPE_CHECKING:
+    from npmlp.plan.explain import Explanation
 
 EVALUATION_BATCH = 1000
 
@@ -128,6 +131,19 @@ class NpmlpEngine:
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
+
+    def explain(self) -> Explanation:
+        """What the kernels of a whole step cost, measured on the first batch of an epoch."""
+
+        def step(x: Tensor, y: Tensor) -> Tensor:
+            loss, _ = self._forward_and_backward(x, y)
+            self.update()
+            return loss
+
+        before = self.generator_state()
+        x, y = next(iter(self.batches(0)))
+        self.set_generator_state(before)
+        return capture(step).explain(x, y)
 
     def end_epoch(self, train_loss: float) -> None:
         if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):

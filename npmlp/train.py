@@ -9,7 +9,8 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from npmlp import commands, progress, recipes
 from npmlp.compiling import announced
@@ -20,6 +21,9 @@ from npmlp.progress import Progress
 from npmlp.recipes import Recipe
 from npmlp.runs import Keep, RunFolder
 from npmlp.vision.images import DataFacts
+
+if TYPE_CHECKING:
+    from npmlp.plan.explain import Explanation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,9 @@ class Run:
     """warn of training mistakes, which docs/mistakes.md describes"""
     summary: bool = False
     """print the network's layers with their sizes and what a batch costs, and do not train"""
+    explain: bool = False
+    """print what every kernel of a training step costs beside the least that this machine could
+    take, write that into a picture, explain-<recipe>.png, and do not train"""
     report: bool = True
     """write pictures, metrics.json and report.html at the end"""
     debug: bool = False
@@ -147,6 +154,23 @@ def summarize(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> str:
         return str(summary.summarize(model, (recipe.batch_size, *shape)))
 
 
+def explain(recipe: Recipe, run: Run) -> tuple[Explanation, Path]:
+    """What a training step costs, kernel by kernel, and the file of the picture of that."""
+    from npmlp import config
+    from npmlp.engine import NpmlpEngine
+
+    with preserved_settings():
+        if run.kernels is not None:
+            config.set_kernels(run.kernels)
+        if run.threads is not None and config.get_kernels() == "numba":
+            config.set_num_threads(run.threads)
+        engine = NpmlpEngine(recipe, run.data)
+        explanation = engine.explain()
+    path = Path(f"explain-{recipe.name}.png")
+    explanation.write_png(path)
+    return explanation, path
+
+
 def drive(
     make_engine: Callable[[], Engine],
     recipe: Recipe,
@@ -236,7 +260,7 @@ def main(argv: Sequence[str]) -> int:
     """`python -m npmlp.train`"""
     from npmlp.train_command import command
 
-    return command(argv, "python -m npmlp.train", Run, _fit_alone, summarize)
+    return command(argv, "python -m npmlp.train", Run, _fit_alone, summarize, explain)
 
 
 def _fit_alone(

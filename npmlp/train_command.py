@@ -75,6 +75,7 @@ def command(
     form: type[Run],
     fit: Callable[..., tuple[dict[str, Any], RunFolder]],
     summarize: Callable[[Recipe, tuple[int, int, int], int], str],
+    explain: Callable[[Recipe, Run], tuple[Any, Any]] | None = None,
 ) -> int:
     """A train command: parse, say what is done, train, say where the results are."""
     began = time.perf_counter()
@@ -86,6 +87,14 @@ def command(
             f"{recipe.name}: a batch of {recipe.batch_size} images of {size}, {classes} classes\n"
         )
         print(summarize(recipe, shape, classes))
+        return 0
+    if run.explain:
+        if explain is None:
+            raise RecipeError("--explain: is for npmlp.train; PyTorch has a profiler of its own")
+        explanation, path = explain(recipe, run)
+        print(f"{recipe.name}: a training step of {recipe.batch_size} images\n")
+        print(explanation)
+        print(f"\npicture  {path}")
         return 0
     if run.resume is not None:
         finished = RunFolder(run.resume).summary()

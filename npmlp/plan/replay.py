@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npmlp import config
+from npmlp.errors import GraphError
 from npmlp.grad_mode import mode
 from npmlp.ops.spec import Array
 from npmlp.plan.arena import Arena
@@ -18,6 +20,9 @@ from npmlp.plan.prepare import Call, prepare, scratch_of
 from npmlp.plan.tape import Tape, owner, parameters_of
 from npmlp.recording import now
 from npmlp.tensor import Tensor
+
+if TYPE_CHECKING:
+    from npmlp.plan.explain import Explanation
 
 _MOST = 8  # recordings of one plan; who needs more does not repeat itself
 
@@ -65,21 +70,29 @@ class Recording:
         for to, array in zip(self.inputs, arrays, strict=True):
             if to is not array:
                 np.copyto(to, array)
-        if config.get_kernels() != "numba":
-            self._make(1)
-        else:
-            from npmlp.kernels import threads
-
-            if config.get_num_threads() > 1 and threads.take():
-                try:
-                    self._make(config.get_num_threads())
-                finally:
-                    threads.give_back()
-            else:
-                self._make(1)
+        count = config.get_num_threads() if config.get_kernels() == "numba" else 1
+        with self.on_threads(count) as threads:
+            self.replay(threads)
         return _each_tensor(self.result, _copy)
 
-    def _make(self, threads: int) -> None:
+    @contextlib.contextmanager
+    def on_threads(self, count: int) -> Iterator[int]:
+        """Take the threads for all calls of a replay. Gives their number, 1 if others have them."""
+        if count == 1:
+            yield 1
+            return
+        from npmlp.kernels import threads
+
+        if not threads.take():
+            yield 1
+            return
+        try:
+            yield count
+        finally:
+            threads.give_back()
+
+    def replay(self, threads: int) -> None:
+        """Make the calls."""
         if threads not in self._calls:
             self.calls(threads)
         for function, arguments in self._one_after_another[threads]:
@@ -110,6 +123,26 @@ class Plan:
             )
             return self.step(*args)
         return self._record(key, args)
+
+    def explain(self, *example: Any) -> Explanation:
+        """What every kernel of the step costs, and how near that is to what the machine can do.
+
+        `example`: arguments of the step, as of `capture`, or none for the shapes that were recorded
+        last. The step runs some thirty times and everything it changes is put back.
+        Raises: GraphError, where nothing has been recorded, or nothing can be.
+        """
+        if example:
+            self._record(self._key(example), example, keep=False)
+        recordings = list(itertools.chain(*self._recordings.values()))
+        if not recordings:
+            raise GraphError(
+                f"explain: the step runs eagerly, since {self.reason}"
+                if self.reason
+                else "explain: no step has been recorded; call the plan, or pass an example"
+            )
+        from npmlp.plan.explain import explain
+
+        return explain(recordings[-1])
 
     @staticmethod
     def _key(args: tuple[Any, ...]) -> Any:

@@ -44,7 +44,9 @@ def run(rung, a, b, out, bias=None):
         matmul.multiply_transposed(a, np.ascontiguousarray(b.T), out, packed, bias)
     elif rung == "blocked":
         start = np.zeros(out.shape[1], out.dtype) if bias is None else bias
-        ladder.blocked(*matrices(a, b, start, out), *a.shape, out.shape[1])
+        a_, b_, start_, out_ = matrices(a, b, start, out)
+        floor = out.dtype.type(-np.inf)
+        ladder.blocked(a_, b_, start_, floor, out_, *a.shape, out.shape[1])
     else:
         getattr(ladder, rung)(a, b, out)
     return out
@@ -141,6 +143,20 @@ def test_results_are_the_same_bits_for_one_and_two_threads(rung, dtype, two_thre
         assert one.tobytes() == two.tobytes()
 
 
+def test_a_floor_is_a_relu_and_leaves_nan():
+    rng = np.random.default_rng(8)
+    for n, k, m in [(9, 17, 33), (70, 300, 20), (3, 0, 5), (64, 515, 1100)]:
+        a, bt = rng.standard_normal((n, k)), rng.standard_normal((m, k))
+        bias = rng.standard_normal(m)
+        bias[1] = np.nan
+        panels_ = [np.empty(*spec) for spec in scratch.panels(n, k, m, a.dtype)]
+        plain, relu = np.empty((n, m)), np.empty((n, m))
+        matmul.multiply_transposed(a, bt, plain, panels_, bias)
+        matmul.multiply_transposed(a, bt, relu, panels_, bias, relu=True)
+        assert np.isnan(relu[:, 1]).all()
+        assert np.array_equal(relu, np.where(plain <= 0, 0, plain), equal_nan=True)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_tile_gives_the_bits_of_the_rung_below(dtype):
     rng = np.random.default_rng(5)
@@ -161,7 +177,7 @@ def test_a_part_is_computed_and_nothing_around_it_is_touched():
             out = np.full((23, 40), np.nan)
             a_, b_, start, out_ = matrices(a, b, np.zeros(40), out)
             part = last - first, 9, right - left
-            function(ladder.moved(a_, first, 0), ladder.moved(b_, 0, left), False, start,
+            function(ladder.moved(a_, first, 0), ladder.moved(b_, 0, left), False, start, -np.inf,
                      ladder.moved(out_, first, left), *part)  # fmt: skip
             inside = out[first:last, left:right]
             assert_within_rounding(inside, a[first:last], b[:, left:right])
@@ -174,7 +190,7 @@ def test_a_product_is_added_to_what_is_there():
     for function in (panels.product, panels._portable):
         out = before.copy()
         a_, b_, _, out_ = matrices(a, b, before, out)
-        function(a_, b_, False, out_, out_, 21, 9, 50)
+        function(a_, b_, False, out_, -np.inf, out_, 21, 9, 50)
         assert_within_rounding(
             out, np.hstack([a, before]), np.vstack([b, np.zeros((50, 50))]), before
         )
