@@ -197,7 +197,9 @@ class Tape:
             self._made(array)
         self._read(name, arguments)
         for array in writes:
-            self._keep(array)
+            if id(owner(array)) not in self.made:
+                self._older(array)
+                self._keep(array)
         self.busy = True
         try:
             function(*arguments)
@@ -293,7 +295,7 @@ class Tape:
     def _keep(self, array: Array) -> None:
         """Before an older array is changed for the first time: a copy of it."""
         own = owner(array)
-        if id(own) not in self.made and id(own) not in self.before:
+        if id(own) not in self.before:
             self.before[id(own)] = (own, own.copy())
 
     def restore(self) -> None:
