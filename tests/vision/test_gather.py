@@ -71,7 +71,7 @@ def test_a_batch_has_the_bits_and_draws_of_one_image_after_another(steps, images
 @pytest.mark.parametrize("steps", [*FUSED, *OTHER])
 def test_which_steps_the_kernel_takes(steps):
     found = T.batch_steps(T.Compose((FUSED | OTHER)[steps]))
-    assert (gather._kernels_order(found) is not None) == (steps in FUSED)
+    assert (gather._kernels_order(found, np.dtype(np.float32)) is not None) == (steps in FUSED)
 
 
 def test_three_means_for_one_channel_are_refused_in_a_batch_too(kernels):
@@ -88,7 +88,7 @@ def test_the_kernel_takes_the_transforms_of_every_recipe(name):
     from npmlp.vision.images import FASHION_MNIST_FACTS
 
     transform = train_transform(recipes.RECIPES[name], FASHION_MNIST_FACTS)
-    assert gather._kernels_order(T.batch_steps(transform)) is not None
+    assert gather._kernels_order(T.batch_steps(transform), np.dtype(np.float32)) is not None
 
 
 @pytest.mark.parametrize("steps", ["normalised", "flip, affine"])

@@ -7,8 +7,9 @@ other, and the NumPy kernels, go through `apply_steps`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,9 @@ def gather_batch(
     IndexError: an index beyond the images.
     """
     order = None
+    dtype = get_default_dtype().numpy
     if config.get_kernels() == "numba" and images.flags.c_contiguous and index.size:
-        order = _kernels_order(steps)
+        order = _kernels_order(steps, dtype)
     if order is None:
         return apply_steps(steps, images.take(index, axis=0))
     from npmlp.kernels.augment import take_augmented, take_normalised
@@ -51,12 +53,10 @@ def gather_batch(
     if index.min() < 0 or index.max() >= len(images):
         index = np.arange(len(images)).take(index)  # from negative ones, and IndexError
     (height, width), n = images.shape[1:], len(index)
-    dtype = get_default_dtype().numpy
     out = np.empty((n, 1, height, width), dtype)
-    values = dtype.type(255), dtype.type(order.mean), dtype.type(order.std)
     if order.flip is None and order.affine is None:
         size = height * width
-        take_normalised(images.reshape(-1, size), index, *values, out.reshape(n, size))
+        take_normalised(images.reshape(-1, size), index, order.table, out.reshape(n, size))
         return out
     flips, maps, fill = np.zeros(n, bool), np.full((n, 4), (0.5, 1.0, 0.5, 1.0)), np.uint8(0)
     uniforms = draw(n, sum(step.draws for step in (order.flip, order.affine) if step))
@@ -65,7 +65,7 @@ def gather_batch(
     if order.affine:
         drawn = uniforms[:, order.flip is not None :]
         maps, fill = order.affine.axis_maps(drawn, height, width), order.affine.pixel_fill[0]
-    take_augmented(images, index, flips, maps, fill, *values, out[:, 0])
+    take_augmented(images, index, flips, maps, fill, order.table, out[:, 0])
     return out
 
 
@@ -73,11 +73,25 @@ def gather_batch(
 class _Order:
     flip: RandomHorizontalFlip | None = None
     affine: RandomAffine | None = None
-    mean: float = 0.0
-    std: float = 1.0
+    table: Array = field(default_factory=lambda: np.empty(0))  # from a pixel to its number
 
 
-def _kernels_order(steps: Sequence[BatchTransform]) -> _Order | None:
+@functools.lru_cache(maxsize=16)
+def _table(mean: float, std: float, dtype: np.dtype[Any]) -> Array:
+    """What ToTensor and Normalize make of each of the 256 pixels."""
+    pixels = np.arange(256, dtype=np.uint8).astype(dtype)
+    table: Array = (pixels / dtype.type(255) - dtype.type(mean)) / dtype.type(std)
+    return table
+
+
+def _number(value: Any) -> float | None:
+    """A Normalize's mean or std where it is one number."""
+    if isinstance(value, (tuple, list)) and len(value) == 1:
+        (value,) = value
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _kernels_order(steps: Sequence[BatchTransform], dtype: np.dtype[Any]) -> _Order | None:
     """The steps in the one order that the kernel knows; None where they have another."""
     order, rest = _Order(), list(steps)
     if rest and isinstance(rest[0], RandomHorizontalFlip):
@@ -90,10 +104,12 @@ def _kernels_order(steps: Sequence[BatchTransform]) -> _Order | None:
         del rest[0]
     if not rest or not isinstance(rest.pop(0), ToTensor):
         return None
+    mean: float | None = 0.0
+    std: float | None = 1.0
     if rest and isinstance(rest[0], Normalize):
-        mean, std = rest[0].columns(get_default_dtype().numpy)
-        if mean.size != 1 or std.size != 1:
-            return None
-        order.mean, order.std = mean.item(), std.item()
+        mean, std = _number(rest[0].mean), _number(rest[0].std)
         del rest[0]
-    return None if rest else order
+    if rest or mean is None or std is None or dtype.type(std) == 0:
+        return None
+    order.table = _table(mean, std, dtype)
+    return order
