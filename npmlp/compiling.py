@@ -46,9 +46,10 @@ class Announcing:
         if new > 0:
             from npmlp.kernels import cache
 
+            what = "compiled more" if self.told else "compiled"  # what an evaluation needs, for one
             self.told = self.seconds
             lost = f", not kept: {home_as_tilde(cache.problems[-1])}" if cache.problems else ""
-            self.show.note(f"compiled in {new:.1f} s{lost}")
+            self.show.note(f"{what} in {new:.1f} s{lost}")
 
     def note(self, text: str) -> None:
         self.show.note(text)

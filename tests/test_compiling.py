@@ -14,7 +14,7 @@ from npmlp import compiling, progress
 from npmlp.kernels import cache
 
 BEGINS = "compiling kernels for this processor, once; later runs take them from disk"
-DONE = re.compile(r"compiled in (\d+\.\d) s")
+DONE = re.compile(r" in \d+\.\d s$")
 
 
 class Heard(progress.Lines):
@@ -49,9 +49,10 @@ def test_the_command_says_so_on_a_cold_cache_and_not_on_a_warm_one(tmp_path: Pat
     assert cold.returncode == warm.returncode == 0, cold.stderr + warm.stderr
     lines = cold.stdout.splitlines()
     (begins,) = (i for i, line in enumerate(lines) if line == BEGINS)
-    (done,) = (i for i, line in enumerate(lines) if DONE.fullmatch(line))
+    # in the first step, and on several threads in the evaluation, whose products are larger
+    done = [i for i, line in enumerate(lines) if re.match("compiled (more )?in .* s$", line)]
     (epoch,) = (i for i, line in enumerate(lines) if line.startswith("epoch 1/1"))
-    assert begins < done < epoch  # all of it within the first step
+    assert done and begins < done[0] and done[-1] < epoch
     assert "compil" not in warm.stdout + warm.stderr
     # and the same results, but for times and folders
     figures = [
@@ -73,8 +74,8 @@ def test_it_is_said_once_that_compiling_begins_and_each_time_how_long_it_took() 
         show.epoch({})
         show.note("a remark")
         show.close()
-    assert [DONE.sub("compiled", text) for text in heard.texts] == [
-        BEGINS, "compiled", "batch", "batch", "compiled", "epoch", "a remark",
+    assert [DONE.sub("", text) for text in heard.texts] == [
+        BEGINS, "compiled", "batch", "batch", "compiled more", "epoch", "a remark",
     ]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What this machine can do at most, as npmlp's probe has measured it, and the roofline over it.
 
     python -m npmlp.plan.machine            the figures of this machine
-    python -m npmlp.plan.machine --again    measured anew
+    python -m npmlp.plan.machine --again    measured again: the better of each figure stays
 
 The figures are kept in the user's cache, a file for each processor and number of threads.
 """
@@ -35,6 +35,10 @@ class Rates(NamedTuple):
     def on(self, threads: int, most: int) -> float:
         """On `threads` of `most`: as many times one thread's, but no more than all together."""
         return self.all if threads >= most else min(threads * self.one, self.all)
+
+    def or_better(self, other: Rates) -> Rates:
+        """The higher of each."""
+        return Rates(max(self.one, other.one), max(self.all, other.all))
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,27 @@ class Machine:
     float64: Rates
     levels: tuple[Level, ...]
     call_seconds: float
+
+    def or_better(self, other: Machine) -> Machine:
+        """The better of each figure, of two measurements with the same caches and threads: other
+        programs make figures worse, and nothing makes them better than the machine.
+        """
+        levels = [
+            dataclasses.replace(
+                mine,
+                read=mine.read.or_better(its.read),
+                write=mine.write.or_better(its.write),
+                triad=mine.triad.or_better(its.triad),
+            )
+            for mine, its in zip(self.levels, other.levels, strict=True)
+        ]
+        return dataclasses.replace(
+            self,
+            float32=self.float32.or_better(other.float32),
+            float64=self.float64.or_better(other.float64),
+            levels=tuple(levels),
+            call_seconds=min(self.call_seconds, other.call_seconds),
+        )
 
     def peak(self, dtype: Any, threads: int) -> float:
         """Floating-point operations per second."""
@@ -123,11 +148,12 @@ def this_machine(again: bool = False) -> Machine:
 
     count = get_num_threads()
     path = _file(count)
-    machine = None if again else _read(path)
-    if machine is None:
+    machine = _read(path)
+    if machine is None or again:
         from npmlp.plan.measure import measure
 
-        machine = measure(count)
+        found = measure(count)
+        machine = found if machine is None else found.or_better(machine)
         with contextlib.suppress(OSError):  # where nothing can be written it is measured each time
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps(dataclasses.asdict(machine), indent=2) + "\n")
@@ -199,7 +225,7 @@ def table(machine: Machine) -> str:
     if several and m.float32.all < 1.5 * m.float32.one:
         lines.append(
             f"On {m.threads} threads multiply-adds were hardly faster than on one: other programs "
-            "were\nusing the cores, or the threads share one. --again measures anew."
+            "were\nusing the cores, or the threads share one. --again measures once more."
         )
     return "\n".join(lines)
 
@@ -212,7 +238,9 @@ def main(argv: Sequence[str]) -> int:
     """`python -m npmlp.plan.machine`"""
     wrong = [word for word in argv if word not in ("--again", "--debug")]
     if wrong:
-        raise NpmlpError(f"npmlp.plan.machine: got {wrong[0]!r}; there is --again, to measure anew")
+        raise NpmlpError(
+            f"npmlp.plan.machine: got {wrong[0]!r}; there is --again, to measure once more"
+        )
     from npmlp import progress
     from npmlp.compiling import announced
 

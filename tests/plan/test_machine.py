@@ -222,6 +222,21 @@ def test_figures_are_measured_once_and_then_read(file: Path) -> None:
     assert machines.this_machine() == made(2)
 
 
+def test_measured_again_the_better_of_each_figure_stays(file: Path) -> None:
+    file.parent.mkdir()
+    old = made(50)
+    slow = Rates(1, 2)
+    level = dataclasses.replace(old.levels[0], read=slow, write=Rates(99, 1), triad=slow)
+    old = dataclasses.replace(old, float64=slow, levels=(level, *old.levels[1:]), call_seconds=1e-7)
+    file.write_text(json.dumps(dataclasses.asdict(old)))
+    new = made(1)  # what is measured now
+    best = dataclasses.replace(new.levels[0], write=Rates(99, 100))
+    assert machines.this_machine(again=True) == dataclasses.replace(
+        new, float32=old.float32, float64=Rates(1, 2), levels=(best, *new.levels[1:]),
+        call_seconds=1e-7,
+    )  # fmt: skip
+
+
 WHOLE = json.loads(json.dumps(dataclasses.asdict(made(50))))
 
 
