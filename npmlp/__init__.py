@@ -17,7 +17,14 @@ from npmlp.autograd import (
     no_grad,
     set_grad_enabled,
 )
-from npmlp.config import get_kernels, get_num_threads, set_kernels, set_num_threads
+from npmlp.config import (
+    get_kernels,
+    get_matmul,
+    get_num_threads,
+    set_kernels,
+    set_matmul,
+    set_num_threads,
+)
 from npmlp.creation import (
     arange,
     as_tensor,

@@ -1,6 +1,6 @@
-"""Which kernels run, and on how many threads.
+"""Which kernels run, who multiplies matrices, and on how many threads.
 
-Two settings, each with a function; NPMLP_KERNELS is read where nothing was set before first use.
+Three settings, each with a function; NPMLP_KERNELS is read where nothing was set before first use.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal, cast
 from npmlp.errors import NpmlpError
 
 Kernels = Literal["numpy", "numba"]
+Matmul = Literal["numba", "blas"]
 
 
 def _checked(value: str, origin: str) -> Kernels:
@@ -44,6 +45,31 @@ def _kernels_of_environment() -> Kernels:
     global _kernels
     _kernels = _checked(os.environ.get("NPMLP_KERNELS", "numba"), "NPMLP_KERNELS")
     return _kernels
+
+
+_matmul: Matmul = "numba"
+
+
+def set_matmul(name: Matmul) -> None:
+    """Choose who multiplies matrices under the "numba" kernels: "numba" (the default, npmlp's own,
+    kernels/matmul.py) or "blas", the library that NumPy calls, to compare.
+
+    BLAS gets as many threads as npmlp has now, and its last bits may depend on their number.
+    Convolutions go on with npmlp's.
+    """
+    global _matmul
+    if name not in ("numba", "blas"):
+        raise NpmlpError(f'set_matmul: got {name!r}, expected "numba" or "blas"')
+    if name == "blas":
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(get_num_threads(), user_api="blas")
+    _matmul = name
+
+
+def get_matmul() -> Matmul:
+    """Who multiplies matrices: "numba" or "blas"."""
+    return _matmul
 
 
 def set_num_threads(n: int) -> None:

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import npmlp
 from npmlp import config, random
+from npmlp.errors import NpmlpError
 from npmlp.preserved import preserved_settings
 
 
@@ -70,3 +72,28 @@ def test_a_wrong_choice_of_kernels_ends_a_command_with_one_sentence() -> None:
 def test_the_environment_chooses_the_kernels() -> None:
     done = with_kernels("numpy", "-c", "import npmlp; print(npmlp.get_kernels())")
     assert done.stdout == "numpy\n"
+
+
+def test_blas_multiplies_to_rounding_as_npmlp_does_and_a_plan_follows():
+    rng = np.random.default_rng(0)
+    x, y = (npmlp.from_numpy(rng.standard_normal(s)) for s in ((70, 33), (33, 50)))
+    model = npmlp.nn.Sequential(npmlp.nn.Linear(33, 20), npmlp.nn.ReLU()).double()
+    plan = npmlp.capture(model)
+    assert config.get_matmul() == "numba"
+    with npmlp.no_grad():
+        ours, forward, replayed = x @ y, model(x), plan(x)
+        try:
+            config.set_matmul("blas")
+            theirs = x @ y, model(x), plan(x), plan(x)
+        finally:
+            config.set_matmul("numba")
+        assert plan(x).numpy().tobytes() == replayed.numpy().tobytes()
+    for a, b in zip((ours, forward, replayed, replayed), theirs, strict=True):
+        # sums of 33 products, in another order: 33 roundings of half a unit (Higham 2002, 3.5)
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=33 * 2.3e-16 * 60)
+    assert ours.numpy().tobytes() != theirs[0].numpy().tobytes(), "it was not BLAS"
+
+
+def test_nobody_else_multiplies():
+    with pytest.raises(NpmlpError, match="set_matmul: got 'mkl'"):
+        config.set_matmul("mkl")

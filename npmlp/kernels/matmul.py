@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from npmlp import config
 from npmlp.kernels import scratch, threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import call, in_order
@@ -90,6 +91,9 @@ def _run(a: Array, b: Flat, way: int, bias: Array | None, relu: bool, out: Array
 
 def multiply(a: Array, b: Array, out: Array, bias: Array | None = None) -> None:
     """out = a b + bias. b contiguous; `a` may be a transpose."""
+    if config.get_matmul() == "blas":
+        call(_by_blas, a, b, bias, False, out)
+        return
     way = _LARGE if scratch.is_large(len(a), b.shape[0], b.shape[1], b.itemsize) else _AS_IT_LIES
     _run(a, memory(b), way, bias, False, out, b.shape[0])
 
@@ -103,6 +107,9 @@ def multiply_transposed(
     It is packed into `panels` first, as scratch.panels says for (N, K, M); where that gives none,
     block by block.
     """
+    if config.get_matmul() == "blas":
+        call(_by_blas, a, bt.T, bias, relu, out)
+        return
     m, k = bt.shape
     b = (bt.reshape(-1), 1, k)
     if not panels:
@@ -110,6 +117,14 @@ def multiply_transposed(
     else:
         call(pack_all, b[0], 0, 1, k, k, m, panels[0])
         _run(a, (panels[0], m, 1), _PACKED, bias, relu, out, k)
+
+
+def _by_blas(a: Array, b: Array, bias: Array | None, relu: bool, out: Array) -> None:
+    np.matmul(a, b, out=out)
+    if bias is not None:
+        out += bias
+    if relu:
+        np.maximum(out, 0, out=out)
 
 
 @functools.lru_cache(maxsize=64)

@@ -148,7 +148,7 @@ class Plan:
     def _key(args: tuple[Any, ...]) -> Any:
         """What a recording is for: shapes and dtypes, other arguments, and the settings."""
         of_args = [(a._data.shape, a._data.dtype) if isinstance(a, Tensor) else a for a in args]
-        return (*of_args, mode.recording, config.get_kernels())
+        return (*of_args, mode.recording, config.get_kernels(), config.get_matmul())
 
     def _record(self, key: Any, args: tuple[Any, ...], keep: bool = True) -> Any:
         """Run the step and write down what it does; with `keep` false put everything back."""

@@ -35,9 +35,7 @@ def training(optimizer="Adam", clip=True):
 
 def state(model, steps):
     found = [v.numpy().tobytes() for v in model.state_dict().values()]
-    found += [
-        t.numpy().tobytes() for s in steps.state_dict()["state"].values() for t in s.values()
-    ]
+    found += [t.numpy().tobytes() for s in steps.state_dict()["state"].values() for t in s.values()]
     found += [None if p.grad is None else p.grad.numpy().tobytes() for p in model.parameters()]
     return [*found, npmlp.get_rng_state().numpy().tobytes()]
 
