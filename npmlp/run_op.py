@@ -97,7 +97,7 @@ def run_backward(
     attrs: Attrs,
 ) -> tuple[Any, ...]:
     """Compute the gradients of an operation's inputs from the gradient of its first output."""
-    if kernel is not None:
+    if kernel is not None and not kernel.forward_only:
         grads = tuple(
             [
                 np.empty(shape, dout.dtype) if needed else None

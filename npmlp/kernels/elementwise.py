@@ -1,4 +1,4 @@
-"""Entry by entry: the activations ReLU and GELU, and dropout.
+"""Entry by entry: sums, the activations ReLU and GELU, and dropout.
 
 GELU needs e^x and the normal distribution function. For float32 both are written here as short
 polynomials without branches, so that the compiler computes 8 or 16 entries at once, as fast as
@@ -17,6 +17,11 @@ from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import flat
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def add_forward(inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any) -> None:
+    """out = x + y, for two arrays of one shape."""
+    _each(_ADD, inputs[0], inputs[1], 0.0, outs[0])
 
 
 def relu_forward(inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any) -> None:
@@ -91,7 +96,14 @@ def _each(loop: _Loop, a: Array, b: Array, number: float, out: Array) -> None:
     threads.call_on_threads(loop.part, loop.parts, arguments, out.size, 16, worth_it)
 
 
-# ---------------------------------------------------------------------------- ReLU and dropout
+# ----------------------------------------------------------------------- sums, ReLU and dropout
+
+
+@njit(cache=True)
+def _add(x: Array, y: Array, number: Any, out: Array, first: int, last: int) -> None:
+    x, y, out = x[first:last], y[first:last], out[first:last]
+    for i in range(out.size):
+        out[i] = x[i] + y[i]
 
 
 @njit(cache=True)
@@ -299,6 +311,12 @@ def _gelu_tanh_gradient_64(
 
 
 @njit(cache=True, parallel=True)
+def _adds(x: Array, y: Array, number: Any, out: Array, chunk: int, chunks: int) -> None:
+    for t in prange(chunks):
+        _add(x, y, number, out, t * chunk, min(out.size, (t + 1) * chunk))
+
+
+@njit(cache=True, parallel=True)
 def _relus(x: Array, _: Array, number: Any, out: Array, chunk: int, chunks: int) -> None:
     for t in prange(chunks):
         _relu(x, _, number, out, t * chunk, min(out.size, (t + 1) * chunk))
@@ -334,6 +352,7 @@ def _gelu_gradients_32(
 
 # float64 is for checking, and runs on one thread
 _32, _64 = np.dtype(np.float32), np.dtype(np.float64)
+_ADD = _Loop(_add, _adds)
 _RELU, _RELU_GRADIENT = _Loop(_relu, _relus), _Loop(_relu_gradient, _relu_gradients)
 _SCALE_KEPT = _Loop(_scale_kept, _scales_kept)
 _GELU = {_32: _Loop(_gelu_32, _gelus_32, 8), _64: _Loop(_gelu_64)}

@@ -88,6 +88,14 @@ def _by_channel(x: Array) -> Array:
     return in_order(x).reshape(x.shape[:2] if S == 1 else (*x.shape[:2], S))
 
 
+@njit(cache=True)
+def move_statistics(running: Array, batch: Array, factor: float, momentum: float) -> None:
+    """running = (1 - momentum) · running + momentum · factor · batch, rounded once."""
+    for c in range(running.size):
+        now = np.float64(batch[c]) * factor
+        running[c] = (1 - momentum) * np.float64(running[c]) + momentum * now
+
+
 # --------------------------------------------------------------------------------- S = 1: columns
 
 

@@ -20,6 +20,7 @@ from npmlp.ops.spec import (
     BadInput,
     DTypes,
     Inputs,
+    Kernel,
     Layout,
     Needs,
     OpSpec,
@@ -70,10 +71,16 @@ def add_backward(dout: Array, inputs: Inputs, outs: Inputs, needs: Needs) -> tup
     return dout, dout
 
 
+def same_shape(shapes: Shapes, dtypes: DTypes, attrs: Attrs) -> bool:
+    """A kernel's `when`: floats of one shape."""
+    return bool(dtypes[0].kind == "f" and shapes[0] == shapes[1])
+
+
 ADD = OpSpec(
     name="add",
     forward=add_forward,
     backward=add_backward,
+    kernels={"numba": Kernel("elementwise", "add", when=same_shape, forward_only=True)},
     layout=binary_layout("add", keeps=lambda needs: ()),
     samples=binary_samples,
     bad_inputs=binary_bad_inputs("add"),

@@ -64,12 +64,14 @@ class Kernel:
     """A compiled implementation, imported when it is first needed.
 
     `family` is a module of npmlp.kernels, which has `<op>_forward` and `<op>_backward`. `when` says
-    for which shapes, dtypes and attributes it is meant; the oracle runs the others.
+    for which shapes, dtypes and attributes it is meant; the oracle runs the others. Where
+    `forward_only`, backward is the oracle's: it passes dout on and computes nothing.
     """
 
     family: str
     op: str
     when: Callable[[Shapes, DTypes, Attrs], bool]
+    forward_only: bool = False
 
     @cached_property
     def forward(self) -> Callable[..., None]:

@@ -23,9 +23,13 @@ def scratch_of(entry: Entry) -> tuple[Any, ...]:
     """What an entry's kernel needs to work: (shape, dtype) for each array."""
     if isinstance(entry, Forward) and entry.kernel is not None:
         return entry.layout.scratch
-    if isinstance(entry, Backward) and entry.kernel is not None:
+    if isinstance(entry, Backward) and _has_kernel(entry):
         return entry.layout.backward_scratch
     return ()
+
+
+def _has_kernel(entry: Backward) -> bool:
+    return entry.kernel is not None and not entry.kernel.forward_only
 
 
 def prepare(entry: Entry, scratch: tuple[Array, ...], on_threads: bool) -> list[Call]:
@@ -52,7 +56,8 @@ def _forward(entry: Forward, scratch: Any, on_threads: bool) -> list[Call]:
 
 def _backward(entry: Backward, scratch: Any, on_threads: bool) -> list[Call]:
     dout, inputs, outs, grads = entry.dout, entry.inputs, entry.outs, entry.grads
-    if entry.kernel is not None:
+    if _has_kernel(entry):
+        assert entry.kernel is not None
         from npmlp.kernels.calls import keeping
 
         with keeping(on_threads) as calls:

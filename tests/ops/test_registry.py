@@ -273,7 +273,7 @@ def test_kernels_write_every_entry_and_read_none_before(name: str, dtype: str) -
             kernel.forward(inputs, outs, _poisoned(layout.scratch), **case.attrs)
             for out, expected in zip(outs, ran.outs, strict=True):
                 assert np.array_equal(out, expected, equal_nan=True), what
-            if any(ran.needs):
+            if any(ran.needs) and not kernel.forward_only:
                 dout = random_dout(case, ran.outs[0].shape, dtype)
                 kept = run_op.kept_inputs(layout, inputs)
                 kept_outs = [x if i in layout.keep_outs else None for i, x in enumerate(outs)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npmlp import functions, random
+from npmlp import config, functions, random
 from npmlp.autograd import apply
 from npmlp.errors import DTypeError, NpmlpError, ShapeError
 from npmlp.nn.functional.arguments import check_tensor
@@ -101,6 +101,12 @@ def _check_statistics(
 
 def _move(running: Tensor, batch: Any, factor: np.float64, momentum: float) -> None:
     """running = (1 - momentum) · running + momentum · factor · batch, rounded once, as PyTorch."""
+    if config.get_kernels() == "numba" and running._data.flags.writeable:
+        from npmlp.kernels.norm import move_statistics
+
+        move_statistics(running._data, batch, float(factor), float(momentum))
+        running._storage.version += 1
+        return
     kept = (1 - momentum) * running._data.astype(np.float64)
     running._write(kept + momentum * (batch * factor).astype(np.float64))
 
