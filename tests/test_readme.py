@@ -95,10 +95,22 @@ def test_the_console_command_is_installed_under_its_name() -> None:
     assert script.value == "npmlp.__main__:main"
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL))
-def test_the_code_of_the_readme_runs(code: str, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(code, "README.md", "exec"), {})
-    assert float(capsys.readouterr().out) < 0.2  # the loss of the little example
+CODE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_little_example_of_the_readme_learns(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(CODE[0], "README.md", "exec"), {})
+    assert float(capsys.readouterr().out) < 0.2  # the loss at its end
+
+
+def test_the_plan_of_the_readme_trains_and_explains_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exec(compile(CODE[1], "README.md", "exec"), {})
+    first, second, third, *table = capsys.readouterr().out.splitlines()
+    assert float(first) > float(second) > float(third)
+    assert any(line.split()[1:3] == ["linear_relu", "backward"] for line in table)
+    assert len(CODE) == 2
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)]+)\)", README))
