@@ -35,9 +35,10 @@ def _copy_rows(a: Matrix, rows: int, columns: int, out: Array, down: int) -> Non
     lanes = VECTOR_BYTES // out.itemsize
     if a.along == 1:
         for r in range(rows):
-            row = moved(a, r, 0)
+            first = a.at + r * a.down
+            row, place = a.memory[first : first + columns], out[r * down : r * down + columns]
             for k in range(columns):
-                out[r * down + k] = row.memory[row.at + k]
+                place[k] = row[k]
     elif a.down == 1 and rows >= lanes:
         turn(Matrix(a.memory, a.at, a.along, 1), columns, rows, out, 0, down)
     else:

@@ -151,9 +151,10 @@ def pack(b: Matrix, K: int, M: int, panels: Array) -> None:
         columns = min(width, M - j)
         if b.along == 1:
             for k in range(K):
-                row = moved(b, k, j)
+                first = b.at + k * b.down + j
+                row, place = b.memory[first : first + columns], panels[to : to + columns]
                 for c in range(columns):
-                    panels[to + c] = row.memory[row.at + c]
+                    place[c] = row[c]
                 to += width
         else:
             turn(Matrix(b.memory, b.at + j * b.along, b.along, 1), columns, K, panels, to, width)
