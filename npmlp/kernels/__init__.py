@@ -16,7 +16,8 @@ tests hold the two together.
 
 Numba keeps compiled code beside the source (`cache=True`) and drops it when that one file changes.
 A compiled function therefore calls no compiled function of another file: the caller's stale code
-would survive an edit of the callee.
+would survive an edit of the callee. (npmlp.kernels.addresses is excepted, a cast that stays as it
+is; whoever does edit it removes the __pycache__ beside it.)
 """
 
 from npmlp.kernels.allocation import keep_freed_memory

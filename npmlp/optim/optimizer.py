@@ -165,10 +165,13 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            self._update_group(group)
+        self._update()
         self._opt_called = True
         return loss
+
+    def _update(self) -> None:
+        for group in self.param_groups:
+            self._update_group(group)
 
     def _update_group(self, group: Group) -> None:
         raise NotImplementedError(f"{self._name}: define step(), or _update_group(group)")
