@@ -9,6 +9,7 @@ import pytest
 from numba import njit
 
 from npmlp.kernels.addresses import array_at
+from npmlp.kernels.optim import adam_rates, adam_step
 from npmlp.kernels.rmsprop import rmsprop_table
 from npmlp.kernels.tables import Table, place_of
 from npmlp.optim.rmsprop import rmsprop_update
@@ -137,3 +138,23 @@ def test_rmsprop_has_the_bits_of_its_numpy_text(options, dtype):
             if a is not None:
                 np.testing.assert_array_equal(a, b, strict=True)
                 np.testing.assert_array_equal(np.signbit(a), np.signbit(b))
+
+
+@BOTH
+@pytest.mark.parametrize("step", [1.0, 7.0, 5000.0])
+def test_adam_divides_as_exactly_as_numpy(step, dtype):
+    """The kernel multiplies with an inverse in double precision where NumPy divides. With β₁ = 0
+    the first moment is the gradient, and from a parameter of 0 the step is all that is left."""
+    rng = np.random.default_rng(4)
+    largest = 38 if dtype == np.float32 else 300
+    grad = rng.standard_normal(50_000).astype(dtype)
+    exp_avg_sq = (10.0 ** rng.uniform(-largest, largest, 50_000)).astype(dtype)
+    exp_avg_sq[:3] = 0, np.inf, np.finfo(dtype).smallest_subnormal
+    grad[:3] = 0
+    param, exp_avg = np.zeros_like(grad), np.zeros_like(grad)
+    numbers = (1e-3, 0.0, 0.999, 1e-8, 0.0, False, False)
+    adam_step(param, grad, exp_avg, exp_avg_sq, None, step, *numbers)
+    down, root, eps = (dtype(adam_rates(step, *numbers)[i]) for i in (0, 4, 5))
+    with np.errstate(all="ignore"):
+        expected = down * grad / (np.sqrt(exp_avg_sq) / root + eps)
+    assert param.tobytes() == (np.zeros_like(grad) + expected).tobytes()
