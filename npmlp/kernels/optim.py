@@ -5,7 +5,9 @@ its CPU code fuses a multiplication with an addition, `_fused` does, and nowhere
 to PyTorch's bit for bit. So are Adam's moments; its step divides by a square root, which PyTorch
 takes from a library that is wrong in the last bit for some arguments, and this one is not.
 
-All arrays of one call have one shape and one dtype.
+All arrays of a parameter have one shape and one dtype. There are two ways in: <rule>_step takes one
+parameter, its arrays in any order of memory; <rule>_table takes all parameters of one dtype whose
+entries lie in order, as a table (npmlp.kernels.tables).
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from npmlp.kernels.cache import njit
+from npmlp.kernels.addresses import array_at
+from npmlp.kernels.cache import njit, prange
+from npmlp.kernels.tables import Table, walk
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -23,6 +27,20 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def _fused(a: Any, b: Any, c: Any) -> Any:
     """a b + c, rounded once: only within this function may the two operations become one."""
     return a * b + c
+
+
+def _flat(a: Array) -> Array:
+    """`a` in one dimension: the same memory if its elements lie in order, else a copy."""
+    return a.reshape(-1)
+
+
+def _give_back(a: Array, flat: Array) -> None:
+    """Write the copy back to an `a` whose elements do not lie in order, as a transposed weight."""
+    if not a.flags.c_contiguous:
+        a[...] = flat.reshape(a.shape)
+
+
+# -------------------------------------------------------------------------------------------- SGD
 
 
 def sgd_step(
@@ -51,27 +69,36 @@ def sgd_step(
 
     Source: PyTorch docs, torch.optim.SGD.
     """
-    # floats throughout: a whole number given as an int would have Numba compile for it anew
+    rates: Any = sgd_rates(first, lr, momentum, dampening, weight_decay, nesterov, maximize)
     p = _flat(param)
     if buf is None:
-        _sgd(p, _flat(grad), float(lr), float(weight_decay), maximize)
+        _sgd(p, _flat(grad), rates[0], rates[3], maximize)
     else:
         b = _flat(buf)
-        rates = (float(lr), float(momentum), 1.0 - dampening, float(weight_decay))
-        _sgd_momentum(p, b, _flat(grad), rates, first, nesterov, maximize)
+        _sgd_momentum(p, b, _flat(grad), rates[:4], first, nesterov, maximize)
         _give_back(buf, b)
     _give_back(param, p)
 
 
-def _flat(a: Array) -> Array:
-    """`a` in one dimension: the same memory if its elements lie in order, else a copy."""
-    return a.reshape(-1)
+def sgd_rates(
+    first: bool,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> tuple[float, ...]:
+    """The numbers of a step, as the loops below take them."""
+    # floats throughout: a whole number given as an int would have Numba compile for it anew
+    numbers = (float(lr), float(momentum), 1.0 - dampening, float(weight_decay))
+    return (*numbers, float(first), float(nesterov), float(maximize))
 
 
-def _give_back(a: Array, flat: Array) -> None:
-    """Write the copy back to an `a` whose elements do not lie in order, as a transposed weight."""
-    if not a.flags.c_contiguous:
-        a[...] = flat.reshape(a.shape)
+def sgd_table(table: Table, rates: Array) -> None:
+    """`sgd_step` for every row of a table. Buffers: buf. Each row of `rates` is of sgd_rates."""
+    has_buf = table.like if table.kept[0] else None
+    walk(_sgd_rows, _sgd_parts, table, rates, table.like, has_buf)
 
 
 @njit(cache=True)
@@ -111,6 +138,28 @@ def _sgd_momentum(
         param[i] = _fused(down, g, param[i])
 
 
+@njit(cache=True)
+def _sgd_rows(rows: Array, rates: Array, like: Array, has_buf: Array | None) -> None:
+    for row in rows:
+        n, k = row[0], rates[row[1]]
+        param, grad = array_at(row[2], n, like), array_at(row[3], n, like)
+        if has_buf is None:  # settled when it is compiled
+            _sgd(param, grad, k[0], k[3], k[6] != 0)
+        else:
+            numbers = (k[0], k[1], k[2], k[3])
+            buf = array_at(row[4], n, like)
+            _sgd_momentum(param, buf, grad, numbers, k[4] != 0, k[5] != 0, k[6] != 0)
+
+
+@njit(cache=True, parallel=True)
+def _sgd_parts(parts: Array, rates: Array, like: Array, has_buf: Array | None) -> None:
+    for t in prange(parts.shape[0]):
+        _sgd_rows(parts[t], rates, like, has_buf)
+
+
+# ------------------------------------------------------------------------------------------- Adam
+
+
 def adam_step(
     param: Array,
     grad: Array,
@@ -142,23 +191,44 @@ def adam_step(
     Source: Kingma and Ba, Adam, 2015, algorithm 1; Loshchilov and Hutter, Decoupled Weight Decay
     Regularization, 2019, algorithm 2; in the order of torch.optim.adam's single-tensor form.
     """
-    # in double precision, as Python computes them in PyTorch, and rounded where they meet an array
-    # (an lr that was a float32 Tensor is a NumPy float32, and rounds these to float32 as there)
-    size = float(lr / (1 - beta1**step))
-    root = (1 - beta2**step) ** 0.5
-    rates = (-size, 1 - beta1, beta2, 1 - beta2, root, float(eps))
-    shrink = float(1.0 - lr * weight_decay) if decoupled else 1.0
-    decay = 0.0 if decoupled else float(weight_decay)
+    rates: Any = adam_rates(step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize)
     p, m, v = _flat(param), _flat(exp_avg), _flat(exp_avg_sq)
-    if max_exp_avg_sq is None:
-        _adam(p, m, v, None, _flat(grad), rates, decay, shrink, maximize)
-    else:
-        peak = _flat(max_exp_avg_sq)
-        _adam(p, m, v, peak, _flat(grad), rates, decay, shrink, maximize)
+    peak = None if max_exp_avg_sq is None else _flat(max_exp_avg_sq)
+    _adam(p, m, v, peak, _flat(grad), rates[:6], rates[6], rates[7], maximize)
+    if max_exp_avg_sq is not None and peak is not None:
         _give_back(max_exp_avg_sq, peak)
     _give_back(exp_avg, m)
     _give_back(exp_avg_sq, v)
     _give_back(param, p)
+
+
+def adam_rates(
+    step: float,
+    lr: Any,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> tuple[float, ...]:
+    """The numbers of a step, as the loop below takes them."""
+    # in double precision, as Python computes them in PyTorch, and rounded where they meet an array
+    # (an lr that was a float32 Tensor is a NumPy float32, and rounds these to float32 as there)
+    size = float(lr / (1 - beta1**step))
+    root = (1 - beta2**step) ** 0.5
+    shrink = float(1.0 - lr * weight_decay) if decoupled else 1.0
+    decay = 0.0 if decoupled else float(weight_decay)
+    averages = (1 - beta1, beta2, 1 - beta2)
+    return (-size, *averages, root, float(eps), decay, shrink, float(maximize))
+
+
+def adam_table(table: Table, rates: Array) -> None:
+    """`adam_step` for every row of a table. Buffers: exp_avg, exp_avg_sq, max_exp_avg_sq. Each row
+    of `rates` is of adam_rates.
+    """
+    has_peak = table.like if table.kept[2] else None
+    walk(_adam_rows, _adam_parts, table, rates, table.like, has_peak)
 
 
 # error_model="numpy": x / 0 is infinity, not an exception that every entry would be checked for
@@ -188,6 +258,10 @@ def _adam(
         number(shrink),
     )
     leave = number(1) - take
+    # Division is the slowest operation here. A quotient of two float32 is never nearer to a tie
+    # than 2⁻⁴⁹ of itself, and the product with an inverse in double precision is off by less than
+    # 2⁻⁵¹ of it: so that, rounded, has the quotient's bits.
+    inverse = 1 / np.float64(root)
     for i in range(param.size):
         g = -grad[i] if maximize else grad[i]
         p = param[i] * scale
@@ -201,4 +275,26 @@ def _adam(
         if peak is not None:  # settled when it is compiled
             v = peak[i] if peak[i] > v else v
             peak[i] = v
-        param[i] = p + down * m / (np.sqrt(v) / root + eps)
+        root_v = np.sqrt(v)
+        ratio = number(np.float64(root_v) * inverse) if param.itemsize == 4 else root_v / root
+        param[i] = p + down * m / (ratio + eps)
+
+
+@njit(cache=True, error_model="numpy")
+def _adam_rows(rows: Array, rates: Array, like: Array, has_peak: Array | None) -> None:
+    for row in rows:
+        n, k = row[0], rates[row[1]]
+        numbers = (k[0], k[1], k[2], k[3], k[4], k[5])
+        param, grad = array_at(row[2], n, like), array_at(row[3], n, like)
+        m, v = array_at(row[4], n, like), array_at(row[5], n, like)
+        if has_peak is None:  # settled when it is compiled
+            _adam(param, m, v, None, grad, numbers, k[6], k[7], k[8] != 0)
+        else:
+            peak = array_at(row[6], n, like)
+            _adam(param, m, v, peak, grad, numbers, k[6], k[7], k[8] != 0)
+
+
+@njit(cache=True, parallel=True)
+def _adam_parts(parts: Array, rates: Array, like: Array, has_peak: Array | None) -> None:
+    for t in prange(parts.shape[0]):
+        _adam_rows(parts[t], rates, like, has_peak)

@@ -6,16 +6,17 @@ the kernel runs on the calling thread alone, to the same bits.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from npmlp.kernels.cache import numba
 from npmlp.kernels.calls import call, kept
 
 _one_at_a_time = threading.Lock()
-_state: dict[str, Any] = {"usable": True, "layer": None}
+_state: dict[str, Any] = {"usable": True, "layer": None, "taken_by": None}
 
 
 def _after_fork() -> None:
@@ -75,11 +76,30 @@ def _divided(size: int, unit: int) -> tuple[int, int] | None:
 
 def take() -> bool:
     """Ask for the threads. After a yes, and only then, call `give_back()`."""
-    return bool(_state["usable"]) and _one_at_a_time.acquire(blocking=False)
+    if not _state["usable"] or not _one_at_a_time.acquire(blocking=False):
+        return False
+    _state["taken_by"] = threading.get_ident()
+    return True
+
+
+@contextlib.contextmanager
+def borrowed() -> Iterator[int]:
+    """How many threads may be used within: 1 where others have them, or there is but one."""
+    count = int(numba.get_num_threads())
+    if count > 1 and _state["taken_by"] == threading.get_ident():
+        yield count  # whoever took them is further out in this thread
+    elif count > 1 and take():
+        try:
+            yield count
+        finally:
+            give_back()
+    else:
+        yield 1
 
 
 def give_back() -> None:
     """The kernels have run: let others start threads."""
+    _state["taken_by"] = None
     if _state["layer"] is None:
         try:
             _state["layer"] = numba.threading_layer()

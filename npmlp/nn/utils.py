@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import types
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
-from npmlp import dtypes
+from npmlp import config, dtypes
 from npmlp.autograd import no_grad
-from npmlp.config import hold_blas_at_one_thread
 from npmlp.errors import RunError
+from npmlp.kernels.tables import LIKE, Table, place_of
 from npmlp.ops.spec import Array
-from npmlp.recording import cannot, do
+from npmlp.recording import cannot, do, now
 from npmlp.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
@@ -53,19 +55,34 @@ def clip_grad_norm_(
                 stacklevel=3,
             )
     grads = _grads(parameters)
+    table = _table_of(grads)
+    if now.tape is None:
+        return _clip(grads, table, max_norm, norm_type, error_if_nonfinite)
     dtypes_ = [g._data.dtype for g in grads] or [dtypes.get_default_dtype().numpy]
     total = Tensor._wrap(np.empty((), np.result_type(*dtypes_)))
-    do("clip gradients", _clip, grads, max_norm, norm_type, error_if_nonfinite, total._data,
-       writes=[g._data for g in grads], makes=(total._data,))  # fmt: skip
+    do("clip gradients", _clip_into, grads, table, max_norm, norm_type, error_if_nonfinite,
+       total._data, writes=[g._data for g in grads], makes=(total._data,))  # fmt: skip
     return total
 
 
+def _clip_into(
+    grads: list[Tensor], table: Table | None, max_norm: float, norm_type: float,
+    error_if_nonfinite: bool, total: Array,
+) -> None:  # fmt: skip
+    total[()] = _clip(grads, table, max_norm, norm_type, error_if_nonfinite)._data
+
+
 def _clip(
-    grads: list[Tensor], max_norm: float, norm_type: float, error_if_nonfinite: bool, total: Array
-) -> None:
-    norm = get_total_norm(grads, norm_type, error_if_nonfinite)
-    total[()] = norm._data
-    _scale(grads, max_norm, norm)
+    grads: list[Tensor],
+    table: Table | None,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Tensor:
+    """The rest of clip_grad_norm_, with the gradients and their table."""
+    total = _total_norm(grads, table, norm_type, error_if_nonfinite)
+    _scale(grads, table, max_norm, total)
+    return total
 
 
 @no_grad()
@@ -76,20 +93,29 @@ def get_total_norm(
     foreach: bool | None = None,
 ) -> Tensor:
     """The norm of several tensors taken together as one vector; see clip_grad_norm_."""
-    arrays = [t._data for t in ([tensors] if isinstance(tensors, Tensor) else tensors)]
-    if not arrays:
+    listed = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    return _total_norm(listed, _table_of(listed), norm_type, error_if_nonfinite)
+
+
+def _total_norm(
+    tensors: list[Tensor], table: Table | None, norm_type: float, error_if_nonfinite: bool
+) -> Tensor:
+    if not tensors:
         return Tensor._wrap(np.zeros((), dtypes.get_default_dtype().numpy))
     p = float(norm_type)
     # the norm of the norms, each in its tensor's dtype, as in PyTorch
-    with np.errstate(all="ignore"):
-        total = _norm(np.array([_norm(a, p) for a in arrays]), p)
+    if table is not None and p == 2:
+        total = np.asarray(_compiled().norm(table.rows, table.like), table.like.dtype)
+    else:
+        with np.errstate(all="ignore"):
+            total = np.asarray(_norm(np.array([_norm(t._data, p) for t in tensors]), p))
     if error_if_nonfinite and not np.isfinite(total):
         raise RunError(
             f"The total norm of order {p} for gradients from `parameters` is non-finite, so it "
             "cannot be clipped. To disable this error and scale the gradients by the non-finite "
             "norm anyway, set `error_if_nonfinite=False`"
         )
-    return Tensor._wrap(np.asarray(total))
+    return Tensor._wrap(total)
 
 
 @no_grad()
@@ -98,7 +124,8 @@ def clip_grads_with_norm_(
 ) -> None:
     """Scale the gradients as clip_grad_norm_ does, for a norm that is known already."""
     cannot("clip_grads_with_norm_ is not recorded; use clip_grad_norm_")
-    _scale(_grads(parameters), max_norm, total_norm)
+    grads = _grads(parameters)
+    _scale(grads, _table_of(grads), max_norm, total_norm)
 
 
 @no_grad()
@@ -122,7 +149,7 @@ def _norm(array: Array, p: float) -> np.floating:
     if array.size == 0:
         return dtype(0)
     if p == 2:
-        hold_blas_at_one_thread()
+        config.hold_blas_at_one_thread()
         flat = array.ravel(order="K")
         return dtype(math.sqrt(np.dot(flat, flat)))
     sizes = np.abs(array)
@@ -133,13 +160,34 @@ def _norm(array: Array, p: float) -> np.floating:
     return dtype((sizes**p).sum() ** (1 / p))
 
 
-def _scale(grads: list[Tensor], max_norm: float, total: Tensor) -> None:
+def _scale(grads: list[Tensor], table: Table | None, max_norm: float, total: Tensor) -> None:
     with np.errstate(all="ignore"):
         # one step after another in the norm's dtype, as PyTorch rounds it: x / t is x · (1 / t)
         norm = total._data
         factor = (1 / (norm + norm.dtype.type(1e-6))) * norm.dtype.type(max_norm)
         if factor >= 1:
             return
+        if table is not None:
+            _compiled().scale(table.rows, table.like, float(factor))
         for grad in grads:
-            grad._data *= grad._data.dtype.type(factor)
+            if table is None:
+                grad._data *= grad._data.dtype.type(factor)
             grad._storage.version += 1
+
+
+def _table_of(tensors: list[Tensor]) -> Table | None:
+    """Where the tensors are, for compiled code that goes through all of them in one call. None if
+    they differ in dtype, or if there is one whose entries do not lie in order.
+    """
+    if not tensors or config.get_kernels() != "numba" or tensors[0]._data.dtype not in LIKE:
+        return None
+    dtype = tensors[0]._data.dtype
+    lines = [[t._data.size, 0, place_of(t._data, dtype)] for t in tensors]
+    return Table(lines, dtype, ()) if all(line[2] for line in lines) else None
+
+
+@functools.cache
+def _compiled() -> Any:
+    from npmlp.kernels import clip
+
+    return clip

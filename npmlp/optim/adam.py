@@ -7,17 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from npmlp import config, dtypes
+from npmlp import config
 from npmlp.errors import OutsideSubsetError
+from npmlp.kernels.tables import Table
 from npmlp.ops.spec import Array
-from npmlp.optim.optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    check_arrays,
-    check_implementation,
-    check_option,
-)
+from npmlp.optim.optimizer import Group, Params, check_implementation, check_option
+from npmlp.optim.step_table import Arrays
+from npmlp.optim.table_optimizer import TableOptimizer, count_of
 from npmlp.tensor import Tensor
 
 
@@ -76,7 +72,7 @@ def _lerp(start: Array, end: Array, weight: float) -> Array:
     return end - (end - start) * (1 - start.dtype.type(weight))
 
 
-class Adam(Optimizer):
+class Adam(TableOptimizer):
     """Adam: the mean gradient over the root of its mean square, both running averages.
 
         g ← ∇f(θ) + weight_decay · θ     (−∇f(θ) with maximize), or with decoupled_weight_decay
@@ -189,57 +185,37 @@ class Adam(Optimizer):
             if state and state.get(key) is None:
                 raise self._misfit(f"{where} has no {key!r}; was it saved by another optimizer?")
         if state and not isinstance(state["step"], Tensor):  # a plain number, in older versions
-            state["step"] = _count(state["step"])
+            state["step"] = count_of(state["step"])
         return state
 
-    def _update_group(self, group: Group) -> None:
-        step = _compiled_step() if config.get_kernels() == "numba" else adam_update
+    def _keeps(self, group: Group) -> tuple[bool, ...]:
+        return True, True, bool(group["amsgrad"])
+
+    def _numbers(self, group: Group) -> tuple[Any, ...]:
         lr = group["lr"]
         if isinstance(lr, Tensor):  # then PyTorch computes the step size in the precision of lr
             lr = lr._data.reshape(())[()]
         # float(), because a NumPy scalar would make float32 arithmetic float64
         beta1, beta2 = group["betas"]
-        beta1, beta2, eps = float(beta1), float(beta2), float(group["eps"])
-        weight_decay, decoupled = float(group["weight_decay"]), group["decoupled_weight_decay"]
-        amsgrad, maximize = group["amsgrad"], bool(group["maximize"])
-        for p in group["params"]:
-            if p._grad is None:
-                continue
-            state = self.state[p] or self._begin(p)
-            param, grad = p._data, p._grad._data
-            exp_avg, exp_avg_sq = state["exp_avg"]._data, state["exp_avg_sq"]._data
-            arrays: tuple[Array, ...] = (param, grad, exp_avg, exp_avg_sq)
-            largest = None
-            if amsgrad:
-                if state.get("max_exp_avg_sq") is None:
-                    state["max_exp_avg_sq"] = Tensor._wrap(np.zeros_like(param))
-                largest = state["max_exp_avg_sq"]._data
-                arrays = (*arrays, largest)
-            check_arrays(self._name, *arrays)
-            count = state["step"]._data
-            count.fill(count.item() + 1)  # for a 0-d array ten times as fast as += 1
-            step(
-                param, grad, exp_avg, exp_avg_sq, largest, float(count),
-                lr, beta1, beta2, eps, weight_decay, decoupled, maximize,
-            )  # fmt: skip
-            p._storage.version += 1
+        eps, weight_decay = float(group["eps"]), float(group["weight_decay"])
+        decoupled, maximize = group["decoupled_weight_decay"], bool(group["maximize"])
+        return lr, float(beta1), float(beta2), eps, weight_decay, decoupled, maximize
 
-    def _begin(self, p: Tensor) -> dict[str, Tensor]:
-        """The state before the first step."""
-        state = self.state[p]
-        state["step"] = _count(0)
-        state["exp_avg"] = Tensor._wrap(np.zeros_like(p._data))
-        state["exp_avg_sq"] = Tensor._wrap(np.zeros_like(p._data))
-        return state
+    def _rates(self, moment: float, *numbers: Any) -> tuple[float, ...]:
+        rates: tuple[float, ...] = _compiled().adam_rates(moment, *numbers)
+        return rates
 
+    def _update_table(self, table: Table, rates: Array) -> None:
+        _compiled().adam_table(table, rates)
 
-def _count(steps: Any) -> Tensor:
-    """How PyTorch counts steps: in a 0-d Tensor of the default dtype."""
-    return Tensor._wrap(np.asarray(float(steps), dtypes.get_default_dtype().numpy))
+    def _update_one(self, arrays: Arrays, grad: Array, moment: float, *numbers: Any) -> None:
+        step = _compiled().adam_step if config.get_kernels() == "numba" else adam_update
+        param, exp_avg, exp_avg_sq, largest = arrays
+        step(param, grad, exp_avg, exp_avg_sq, largest, moment, *numbers)
 
 
 @functools.cache
-def _compiled_step() -> Any:
-    from npmlp.kernels.optim import adam_step
+def _compiled() -> Any:
+    from npmlp.kernels import optim
 
-    return adam_step
+    return optim

@@ -172,7 +172,7 @@ class Optimizer:
             self._update()
         else:
             now.tape.optimizer(self)
-            do(f"{self._name} step", self._update, writes=self._arrays())
+            do(f"{self._name} step", self._repeated(), writes=self._arrays())
         self._opt_called = True
         return loss
 
@@ -185,6 +185,10 @@ class Optimizer:
         params = [p for group in self.param_groups for p in group["params"]]
         state = [t for p in params if p in self.state for t in self.state[p].values()]
         return [t._data for t in (*params, *state) if isinstance(t, Tensor)]
+
+    def _repeated(self) -> Callable[[], None]:
+        """A step that a plan makes again and again, each time on the same gradients."""
+        return self._update
 
     def _update_group(self, group: Group) -> None:
         raise NotImplementedError(f"{self._name}: define step(), or _update_group(group)")

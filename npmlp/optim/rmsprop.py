@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
 
+from npmlp.kernels.tables import Table
 from npmlp.ops.spec import Array
-from npmlp.optim.adam import _count, _lerp
-from npmlp.optim.optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    check_arrays,
-    check_implementation,
-    check_option,
-)
+from npmlp.optim.adam import _lerp
+from npmlp.optim.optimizer import Group, Params, check_implementation, check_option
+from npmlp.optim.step_table import Arrays
+from npmlp.optim.table_optimizer import TableOptimizer, count_of
 from npmlp.tensor import Tensor
 
 
@@ -33,8 +30,8 @@ def rmsprop_update(
     momentum: float,
     maximize: bool,
 ) -> None:
-    """One step for one parameter, in place. `grad_avg` is None unless centered, `momentum_buffer`
-    is None without momentum.
+    """One step for one parameter, in place: the text that the compiled kernel has the bits of.
+    `grad_avg` is None unless centered, `momentum_buffer` is None without momentum.
 
     The operations are PyTorch's, in its order; where it multiplies and adds at once, it rounds once
     and this twice.
@@ -58,7 +55,7 @@ def rmsprop_update(
         param -= lr * (grad / avg)
 
 
-class RMSprop(Optimizer):
+class RMSprop(TableOptimizer):
     """RMSprop: the gradient over the root of the mean square of the gradients so far.
 
         g ← ∇f(θ) + weight_decay · θ                (−∇f(θ) with maximize)
@@ -151,40 +148,31 @@ class RMSprop(Optimizer):
             if state and state.get(key) is None:
                 raise self._misfit(f"{where} has no {key!r}; was it saved by another optimizer?")
         if state and not isinstance(state["step"], Tensor):  # a plain number, in older versions
-            state["step"] = _count(state["step"])
+            state["step"] = count_of(state["step"])
         return state
 
-    def _update_group(self, group: Group) -> None:
+    def _keeps(self, group: Group) -> tuple[bool, ...]:
+        return True, float(group["momentum"]) > 0, bool(group["centered"])
+
+    def _numbers(self, group: Group) -> tuple[Any, ...]:
         # float(), because a NumPy scalar or a Tensor would make float32 arithmetic float64
         lr, alpha, eps = float(group["lr"]), float(group["alpha"]), float(group["eps"])
         weight_decay, momentum = float(group["weight_decay"]), float(group["momentum"])
-        for p in group["params"]:
-            if p._grad is None:
-                continue
-            state = self.state[p] or self._begin(p)
-            param, grad, square_avg = p._data, p._grad._data, state["square_avg"]._data
-            buf = self._kept(p, "momentum_buffer") if momentum > 0 else None
-            grad_avg = self._kept(p, "grad_avg") if group["centered"] else None
-            kept = [a for a in (square_avg, buf, grad_avg) if a is not None]
-            check_arrays(self._name, param, grad, *kept)
-            state["step"]._data += 1
-            rmsprop_update(
-                param, grad, square_avg, buf, grad_avg,
-                lr, alpha, eps, weight_decay, momentum, bool(group["maximize"]),
-            )  # fmt: skip
-            p._storage.version += 1
+        return lr, alpha, eps, weight_decay, momentum, bool(group["maximize"])
 
-    def _begin(self, p: Tensor) -> dict[str, Tensor]:
-        """The state before the first step; momentum and centered add theirs."""
-        state = self.state[p]
-        state["step"] = _count(0)
-        state["square_avg"] = Tensor._wrap(np.zeros_like(p._data))
-        return state
+    def _rates(self, moment: float, *numbers: Any) -> tuple[float, ...]:
+        return tuple(float(number) for number in numbers)
 
-    def _kept(self, p: Tensor, key: str) -> Array:
-        """What momentum or centered keep, from zero on; they may be switched on later by hand."""
-        state = self.state[p]
-        if state.get(key) is None:
-            state[key] = Tensor._wrap(np.zeros_like(p._data))
-        array: Array = state[key]._data
-        return array
+    def _update_table(self, table: Table, rates: Array) -> None:
+        _compiled_table()(table, rates)
+
+    def _update_one(self, arrays: Arrays, grad: Array, moment: float, *numbers: Any) -> None:
+        param, square_avg, momentum_buffer, grad_avg = arrays
+        rmsprop_update(param, grad, square_avg, momentum_buffer, grad_avg, *numbers)
+
+
+@functools.cache
+def _compiled_table() -> Any:
+    from npmlp.kernels.rmsprop import rmsprop_table
+
+    return rmsprop_table

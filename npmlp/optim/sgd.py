@@ -8,15 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from npmlp import config
+from npmlp.kernels.tables import Table
 from npmlp.ops.spec import Array
-from npmlp.optim.optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    check_arrays,
-    check_implementation,
-    check_option,
-)
+from npmlp.optim.optimizer import Group, Params, check_implementation, check_option
+from npmlp.optim.step_table import Arrays, Row
+from npmlp.optim.table_optimizer import TableOptimizer
 from npmlp.tensor import Tensor
 
 
@@ -52,7 +48,7 @@ def sgd_update(
     param -= lr * grad
 
 
-class SGD(Optimizer):
+class SGD(TableOptimizer):
     """Stochastic gradient descent: θ ← θ − lr · g, optionally with momentum.
 
         g ← ∇f(θ) + weight_decay · θ                (−∇f(θ) with maximize)
@@ -93,6 +89,7 @@ class SGD(Optimizer):
     """
 
     _buffers: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
+    _counted = False
     _absent: ClassVar[Group] = {
         "nesterov": False,
         "maximize": False,
@@ -133,47 +130,52 @@ class SGD(Optimizer):
                 "it needs a momentum above 0 and a dampening of 0"
             )
         super().__init__(params, defaults)
+        self._unfilled: set[Tensor] = set()  # momentum buffers whose first step is yet to come
 
     def _check_options(self, options: Group) -> None:
         for name in ("lr", "momentum", "weight_decay"):
             check_option(self._name, name, options[name])
         check_implementation(self._name, options)
 
-    def _update_group(self, group: Group) -> None:
+    def _keeps(self, group: Group) -> tuple[bool, ...]:
+        return (float(group["momentum"]) != 0,)
+
+    def _new_buffer(self, p: Tensor) -> Tensor:
+        buffer = super()._new_buffer(p)
+        self._unfilled.add(buffer)
+        return buffer
+
+    def _numbers(self, group: Group) -> tuple[Any, ...]:
         # float(), because a NumPy scalar or a Tensor would make float32 arithmetic float64
         lr, momentum = float(group["lr"]), float(group["momentum"])
         dampening, weight_decay = float(group["dampening"]), float(group["weight_decay"])
         nesterov, maximize = bool(group["nesterov"]), bool(group["maximize"])
-        step = _compiled_step() if config.get_kernels() == "numba" else sgd_update
-        for p in group["params"]:
-            if p._grad is None:
-                continue
-            param, grad = p._data, p._grad._data
-            arrays: tuple[Array, ...] = (param, grad)
-            buf, first = None, False
-            if momentum != 0:
-                buf, first = self._momentum_buffer(p)
-                arrays = (param, grad, buf)
-            check_arrays(self._name, *arrays)
-            step(
-                param, grad, buf, first,
-                lr, momentum, dampening, weight_decay, nesterov, maximize,
-            )  # fmt: skip
-            p._storage.version += 1
+        return lr, momentum, dampening, weight_decay, nesterov, maximize
 
-    def _momentum_buffer(self, p: Tensor) -> tuple[Array, bool]:
-        """(the array, whether it was made just now and holds nothing yet)."""
-        state = self.state[p]
-        held = state.get("momentum_buffer")
-        if held is not None:
-            return held._data, False
-        buf = np.empty_like(p._data)
-        state["momentum_buffer"] = Tensor._wrap(buf)
-        return buf, True
+    def _moments(self, rows: list[Row]) -> list[Any]:
+        """For each whether it is the first with momentum, which sets the buffer to the gradient."""
+        if not self._unfilled:
+            return [False] * len(rows)
+        buffers = [row.state[0][1] if row.state else None for row in rows]
+        first = [buffer in self._unfilled for buffer in buffers]
+        self._unfilled.difference_update(buffers)
+        return first
+
+    def _rates(self, moment: bool, *numbers: Any) -> tuple[float, ...]:
+        rates: tuple[float, ...] = _compiled().sgd_rates(moment, *numbers)
+        return rates
+
+    def _update_table(self, table: Table, rates: Array) -> None:
+        _compiled().sgd_table(table, rates)
+
+    def _update_one(self, arrays: Arrays, grad: Array, moment: bool, *numbers: Any) -> None:
+        step = _compiled().sgd_step if config.get_kernels() == "numba" else sgd_update
+        param, buf = arrays
+        step(param, grad, buf, moment, *numbers)
 
 
 @functools.cache
-def _compiled_step() -> Any:
-    from npmlp.kernels.optim import sgd_step
+def _compiled() -> Any:
+    from npmlp.kernels import optim
 
-    return sgd_step
+    return optim

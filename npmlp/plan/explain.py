@@ -21,7 +21,7 @@ from npmlp import config, random
 from npmlp.ops.spec import Array
 from npmlp.plan.machine import Machine, this_machine
 from npmlp.plan.prepare import Call
-from npmlp.plan.tape import Action, Entry, owner
+from npmlp.plan.tape import Action, Entry, optimizer_of, owner
 from npmlp.plan.work import work_of
 
 BATCHES = 30  # replays that are timed, at least
@@ -207,8 +207,8 @@ class _Kept:
     def __init__(self, entries: list[Entry]) -> None:
         actions = [e for e in entries if isinstance(e, Action)]
         arrays: list[Array] = [owner(a) for action in actions for a in action.changes]
-        owners = [getattr(action.function, "__self__", None) for action in actions]
-        optimizers: dict[int, Any] = {id(o): o for o in owners if hasattr(o, "param_groups")}
+        owners = [optimizer_of(action.function) for action in actions]
+        optimizers: dict[int, Any] = {id(o): o for o in owners if o is not None}
         leaves = [a.arguments[0] for a in actions if a.name == "set .grad"]
         self.grads = [(leaf, leaf._grad) for leaf in leaves]
         self.states = [

@@ -29,6 +29,12 @@ def parameters_of(optimizer: Any) -> tuple[int, ...]:
     return tuple([id(p) for group in optimizer.param_groups for p in group["params"]])
 
 
+def optimizer_of(function: Any) -> Any:
+    """The optimizer whose step a function is, or None."""
+    found = getattr(function, "optimizer", getattr(function, "__self__", None))
+    return found if hasattr(found, "param_groups") else None
+
+
 @dataclass(eq=False)
 class Entry:
     """One thing that the step did."""

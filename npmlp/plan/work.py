@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npmlp.plan.tape import Action, Backward, Entry, Forward, owner
+from npmlp.plan.tape import Action, Backward, Entry, Forward, optimizer_of, owner
 
 
 class Work(NamedTuple):
@@ -80,8 +80,8 @@ def _shape(x: Any) -> tuple[int, ...]:
 
 
 def _of_action(entry: Action, moved: float) -> Work:
-    optimizer = getattr(entry.function, "__self__", None)
-    if entry.name.endswith(" step") and optimizer is not None:
+    optimizer = optimizer_of(entry.function)
+    if optimizer is not None:
         return _of_step(optimizer)
     if entry.name == "clip gradients":  # read for the norm; read and written if that is too large
         grads = [a for a in (*entry.changes, *entry.makes) if a.ndim]
