@@ -76,7 +76,7 @@ def set_num_threads(n: int) -> None:
     """Let compiled kernels use `n` threads. Results are the same bits for any number."""
     if not isinstance(n, int) or n < 1:
         raise NpmlpError(f"set_num_threads: got {n!r}, expected a whole number of at least 1")
-    from npmlp.kernels.cache import numba
+    from npmlp.kernels.threads import numba  # once it has told the threads how long to wait
 
     most = int(numba.config.NUMBA_NUM_THREADS)
     numba.set_num_threads(min(n, most))
@@ -84,7 +84,7 @@ def set_num_threads(n: int) -> None:
 
 def get_num_threads() -> int:
     """The number of threads that compiled kernels may use."""
-    from npmlp.kernels.cache import numba
+    from npmlp.kernels.threads import numba
 
     return int(numba.get_num_threads())
 

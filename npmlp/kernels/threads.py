@@ -27,6 +27,27 @@ if hasattr(os, "register_at_fork"):  # the threads of the parent do not exist in
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def _load() -> None:
+    """Have Numba load the library that runs its threads, and tell that how long to wait.
+
+    A thread that waits for others asks again and again before it gives its core to the system;
+    GNU's OpenMP, as it comes, asks for milliseconds. Beside another program each wait may last that
+    long: a step of residual took 10 to 150 ms instead of 2. To ask a thousand times bridges what
+    one thread does alone between two kernels.
+    """
+    if "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ:
+        numba.get_num_threads()
+        return
+    os.environ["GOMP_SPINCOUNT"] = "1000"
+    try:
+        numba.get_num_threads()
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]  # other libraries and programs have their own
+
+
+_load()
+
+
 def portions(size: int, count: int, unit: int) -> tuple[int, int]:
     """(size of a portion, portions) of `size` rows or columns for `count` threads.
 
@@ -74,22 +95,11 @@ def _divided(size: int, unit: int) -> tuple[int, int] | None:
     return (chunk, chunks) if chunks > 1 else None
 
 
-# A thread that waits for others asks again and again before it gives its core to the system; GNU's
-# OpenMP, as it comes, asks for milliseconds. Beside another program each wait may last that long: a
-# step of residual took 10 to 15 ms instead of 2. To ask a thousand times bridges what one thread
-# does alone between two kernels.
-_SPINS = "1000"
-
-
 def take() -> bool:
     """Ask for the threads. After a yes, and only then, call `give_back()`."""
     if not _state["usable"] or not _one_at_a_time.acquire(blocking=False):
         return False
     _state["taken_by"] = threading.get_ident()
-    own = "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ
-    if _state["layer"] is None and not own:
-        os.environ["GOMP_SPINCOUNT"] = _SPINS  # is read when the first kernel loads the library
-        _state["spins_set"] = True
     return True
 
 
@@ -112,8 +122,6 @@ def give_back() -> None:
     """The kernels have run: let others start threads."""
     _state["taken_by"] = None
     if _state["layer"] is None:
-        if _state.pop("spins_set", False):
-            os.environ.pop("GOMP_SPINCOUNT", None)  # other libraries and programs have their own
         try:
             _state["layer"] = numba.threading_layer()
         except ValueError:  # nothing has run on them yet
