@@ -7,15 +7,20 @@ The figure is that of the fastest round: interruptions only ever add time.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import numba
+import machine
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from npmlp.files import write_atomically
 from npmlp.kernels import ladder, matmul, scratch
+from npmlp.kernels.cache import numba
+from npmlp.plan.machine import this_machine
 
 # N, K, M of out (N, M) = a (N, K) b (K, M), and how the training step stores a and b
 SHAPES = [
@@ -29,7 +34,7 @@ SHAPES = [
     ("square", 784, 784, 784, "as they are"),
     ("square, power of two", 1024, 1024, 1024, "as they are"),
 ]
-CORES: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+CORES = int(numba.config.NUMBA_NUM_THREADS)
 
 
 def contestants(
@@ -70,32 +75,50 @@ def contestants(
     return calls
 
 
+def measure(n: int, k: int, m: int, stored: str, dtype: str, seconds: float) -> dict[str, float]:
+    """GFLOP/s by rung."""
+    work = 2e-9 * n * k * m
+    calls = contestants(n, k, m, stored, dtype, slow=work < 0.3)
+    best = dict.fromkeys(calls, float("inf"))
+    for call in calls.values():  # compile, and warm the caches
+        call()
+    numba.set_num_threads(CORES)
+    calls["tile"]()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for name, call in calls.items():
+            numba.set_num_threads(2 if name == "2 threads" else 1)
+            start = time.perf_counter()
+            call()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return {name: work / value for name, value in best.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--seconds", type=float, default=1.0, help="per shape")
+    parser.add_argument("--keep", action="store_true", help="write results/ladder.json")
     options = parser.parse_args()
+    columns = list(contestants(1, 1, 1, "", options.dtype, True))
     print(f"{'GFLOP/s, ' + options.dtype:<24}{'N':>6}{'K':>6}{'M':>6}", end="")
-    print("".join(f"{name:>13}" for name in contestants(1, 1, 1, "", options.dtype, True)))
+    print("".join(f"{name:>13}" for name in columns))
+    rows = []
     with threadpool_limits(1, user_api="blas"):
         for label, n, k, m, stored in SHAPES:
-            work = 2e-9 * n * k * m
-            calls = contestants(n, k, m, stored, options.dtype, slow=work < 0.3)
-            best = dict.fromkeys(calls, float("inf"))
-            for call in calls.values():  # compile, and warm the caches
-                call()
-            numba.set_num_threads(CORES)
-            calls["tile"]()
-            end = time.perf_counter() + options.seconds
-            while time.perf_counter() < end:
-                for name, call in calls.items():
-                    numba.set_num_threads(2 if name == "2 threads" else 1)
-                    start = time.perf_counter()
-                    call()
-                    best[name] = min(best[name], time.perf_counter() - start)
-            columns = contestants(1, 1, 1, "", options.dtype, True)
-            figures = [f"{work / best[c]:>13.1f}" if c in best else f"{'-':>13}" for c in columns]
+            found = measure(n, k, m, stored, options.dtype, options.seconds)
+            figures = [f"{found[c]:>13.1f}" if c in found else f"{'-':>13}" for c in columns]
             print(f"{label:<24}{n:>6}{k:>6}{m:>6}{''.join(figures)}")
+            rows.append({"label": label, "n": n, "k": k, "m": m, "gflops": found})
+    if options.keep:
+        limits = this_machine(again=True)
+        peak = limits.peak(options.dtype, 1) / 1e9, limits.peak(options.dtype, CORES) / 1e9
+        result = {
+            "dtype": options.dtype, "rows": rows, "peak": peak, "cores": CORES,
+            "machine": machine.facts(),
+        }  # fmt: skip
+        path = Path(__file__).parent / "results" / "ladder.json"
+        write_atomically(path, json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
