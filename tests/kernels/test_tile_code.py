@@ -1,0 +1,136 @@
+"""The tile on other processors: AVX2's runs here in a process that has no more, NEON's is compiled
+for ARM and its instructions are looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from npmlp.kernels import matmul, scratch
+from npmlp.kernels.tile import tile_for
+
+HASWELL = {
+    "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2,+sse4.1,+sse4.2,+popcnt,+f16c,+lzcnt,+movbe",
+}
+SHAPES = [(64, 784, 100), (9, 17, 33), (100, 64, 784), (7, 300, 10), (67, 515, 1100)]
+
+PRODUCTS = """
+import hashlib, sys
+import numpy as np
+from npmlp.kernels import matmul, scratch, tile
+digest = hashlib.sha256()
+for dtype in ("float32", "float64"):
+    for n, k, m in {shapes}:
+        rng = np.random.default_rng(n)
+        a, b = rng.standard_normal((n, k)).astype(dtype), rng.standard_normal((k, m)).astype(dtype)
+        bt, bias = np.ascontiguousarray(b.T), rng.standard_normal(m).astype(dtype)
+        out = np.empty((n, m), dtype)
+        matmul.multiply(a, b, out, bias)
+        digest.update(out.tobytes())
+        panels = [np.empty(*spec) for spec in scratch.panels(n, k, m, out.dtype)]
+        matmul.multiply_transposed(a, bt, out, panels, bias, relu=True)
+        digest.update(out.tobytes())
+print(tile.VECTOR_BYTES, digest.hexdigest())
+"""
+
+
+def run(code, **settings):
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | settings, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.split()
+
+
+def avx2_here():
+    from npmlp.kernels.tile import processor_features
+
+    return {"+avx2", "+fma"} <= processor_features()
+
+
+@pytest.mark.skipif(not avx2_here(), reason="a processor without AVX2")
+def test_every_width_of_vectors_gives_the_same_bits():
+    code = PRODUCTS.format(shapes=SHAPES)
+    mine = run(code)
+    narrow = run(code, **HASWELL)
+    assert narrow[0] == "32"
+    assert narrow[1] == mine[1]
+
+
+def test_each_processor_has_the_tile_that_fits_its_registers():
+    assert tile_for(frozenset({"+avx2", "+fma", "+avx512f"})) == (64, 8, 3)
+    assert tile_for(frozenset({"+avx2", "+fma"})) == (32, 6, 2)
+    assert tile_for(frozenset({"+neon"})) == (16, 8, 3)
+    assert tile_for(frozenset({"+avx"})) == (0, 0, 0)
+
+
+NEON = r"""
+import re
+import llvmlite.binding as llvm
+from npmlp.kernels import panels, tile
+from npmlp.kernels.cache import numba
+from npmlp.kernels.ladder import Matrix
+import numpy as np
+
+assert (tile.VECTOR_BYTES, tile.ROWS, tile.VECTORS) == (16, 8, 3)
+matrix = numba.typeof(Matrix(np.zeros(1, np.float32), 0, 1, 1))
+size = numba.types.int64
+signature = (matrix, matrix, matrix, numba.types.float32, matrix, size, size, size)
+panels._strip_3.compile(signature)
+code = panels._strip_3.inspect_llvm(panels._strip_3.signatures[0])
+# the one function with the tile; what Numba puts beside it is for this processor
+functions = re.findall(r"^define .*?^}$", code, re.M | re.S)
+strip = max(functions, key=lambda f: f.count("llvm.fma"))
+rest = code
+for function in functions:
+    rest = rest.replace(function, "")
+keep = re.findall(r"^(?:declare |attributes #|!|%\S+ = type ).*$", rest, re.M)
+triple = "aarch64-unknown-linux-gnu"
+text = "\n".join([f'target triple = "{triple}"', strip, *(x for x in keep if "x86" not in x)])
+text = re.sub(r'"target-(cpu|features)"="[^"]*"', "", text)
+llvm.initialize_all_targets()
+llvm.initialize_all_asmprinters()
+module = llvm.parse_assembly(text)
+machine = llvm.Target.from_triple(triple).create_target_machine("neoverse-n1", "+neon", 3)
+print(machine.emit_assembly(module))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="compiles from x86-64 to ARM")
+def test_the_neon_tile_keeps_its_sums_in_registers(tmp_path):
+    settings = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+neon"}
+    done = subprocess.run(
+        [sys.executable, "-c", NEON], capture_output=True, text=True,
+        env=os.environ | settings | {"NUMBA_CACHE_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    sums = [i for i, line in enumerate(lines) if re.match(r"fmla\s+v\d+\.4s", line)]
+    # the tile of 8 rows by 3 vectors: 24 sums, each in a register of its own, one after another
+    loop = lines[sums[0] : sums[23] + 1]
+    registers = {re.match(r"fmla\s+(v\d+)", lines[i]).group(1) for i in sums[:24]}
+    assert len(registers) == 24
+    assert sums[23] - sums[0] < 40
+    assert not any("sp" in line for line in loop), "a sum goes to the stack"
+
+
+def test_the_products_above_are_right():
+    """Of the bits that are compared: they are a b + bias."""
+    for n, k, m in SHAPES:
+        rng = np.random.default_rng(n)
+        a, b = rng.standard_normal((n, k)), rng.standard_normal((k, m))
+        bias, out = rng.standard_normal(m), np.empty((n, m))
+        panels = [np.empty(*spec) for spec in scratch.panels(n, k, m, out.dtype)]
+        matmul.multiply_transposed(a, np.ascontiguousarray(b.T), out, panels, bias)
+        # K + 1 roundings of half a unit each, of Σ|a||b| + |bias| (Higham 2002, equation 3.5), here
+        # and in NumPy's
+        bound = (k + 1) * np.finfo(float).eps * (np.abs(a) @ np.abs(b) + np.abs(bias))
+        assert np.all(np.abs(out - (a @ b + bias)) <= bound)
