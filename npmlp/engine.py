@@ -50,6 +50,7 @@ class NpmlpEngine:
         self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         self._split_data()
         self._planned = self._forward_and_backward if eager else capture(self._forward_and_backward)
+        self._planned_update = self._update if eager else capture(self._update)
         self._logits = self._forward if eager else capture(self._forward)
         self.loader = DataLoader(self.train_set, batch_size=recipe.batch_size, shuffle=True)
         self.batches_per_epoch = len(self.loader)
@@ -128,6 +129,9 @@ class NpmlpEngine:
 
     def update(self) -> None:
         """The second half: clip the gradients and move the weights."""
+        self._planned_update()
+
+    def _update(self) -> None:
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
@@ -137,7 +141,7 @@ class NpmlpEngine:
 
         def step(x: Tensor, y: Tensor) -> Tensor:
             loss, _ = self._forward_and_backward(x, y)
-            self.update()
+            self._update()
             return loss
 
         before = self.generator_state()

@@ -205,7 +205,7 @@ class Tensor(Conversions):
 
     def _accumulate_grad(self, grad: Array) -> None:
         if now.tape is not None:
-            now.tape.found_grad(self)
+            now.tape.found_grads((self,))
         if self._grad is None:
             set_grad(self, Tensor._wrap(grad))
         else:

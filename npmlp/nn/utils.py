@@ -56,7 +56,9 @@ def clip_grad_norm_(
             )
     grads = _grads(parameters)
     table = _table_of(grads)
-    if now.tape is None:
+    if now.tape is not None:
+        now.tape.found_grads([parameters] if isinstance(parameters, Tensor) else parameters)
+    else:
         return _clip(grads, table, max_norm, norm_type, error_if_nonfinite)
     dtypes_ = [g._data.dtype for g in grads] or [dtypes.get_default_dtype().numpy]
     total = Tensor._wrap(np.empty((), np.result_type(*dtypes_)))

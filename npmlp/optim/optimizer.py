@@ -150,7 +150,7 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or with `set_to_none=False` fill them with zeros."""
         if now.tape is not None:
-            now.tape.optimizer(self)
+            now.tape.cleared_by(self)
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:
@@ -171,7 +171,7 @@ class Optimizer:
         if now.tape is None:
             self._update()
         else:
-            now.tape.optimizer(self)
+            now.tape.step_of(self)
             do(f"{self._name} step", self._repeated(), writes=self._arrays())
         self._opt_called = True
         return loss

@@ -7,7 +7,7 @@ belongs to, and stands for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -243,11 +243,18 @@ class Tape:
         if module._forward_hooks or module._forward_pre_hooks:
             self.give_up(f"a hook is registered on {type(module).__name__}")
 
-    def optimizer(self, optimizer: Any) -> None:
+    def cleared_by(self, optimizer: Any) -> None:
+        """An optimizer is going to drop the gradients of its parameters."""
+        if not self.busy:
+            self.optimizers.append((optimizer, parameters_of(optimizer)))
+
+    def step_of(self, optimizer: Any) -> None:
         """An optimizer is going to take a step, and may make states for parameters."""
         if self.busy:
             return
         self.optimizers.append((optimizer, parameters_of(optimizer)))
+        for group in optimizer.param_groups:
+            self.found_grads(group["params"])
         states = {key: dict(state) for key, state in optimizer.state.items()}
 
         def undo() -> None:
@@ -270,11 +277,12 @@ class Tape:
             self.shown.append(grad)
         self.entries.append(Action("set .grad", _set_grad, (leaf, grad)))
 
-    def found_grad(self, leaf: Any) -> None:
-        """A gradient comes to a leaf, and is added to what is there."""
-        if id(leaf) not in self.given:
-            self.grads.setdefault(id(leaf), (leaf, leaf._grad))
-            self.found.append((leaf, leaf._grad))
+    def found_grads(self, leaves: Iterable[Any]) -> None:
+        """The gradients that leaves have are read, or added to."""
+        for leaf in leaves:
+            if id(leaf) not in self.given:
+                self.grads.setdefault(id(leaf), (leaf, leaf._grad))
+                self.found.append((leaf, leaf._grad))
 
     # --------------------------------------------------------------------------- what it knows
 

@@ -390,3 +390,33 @@ def test_a_replay_makes_no_new_arrays_but_its_results():
     tracemalloc.stop()
     # the loss, 64 × 10 logits in float32, Python's own objects; the hidden layer alone has 25 kB
     assert peak < 64 * 10 * 4 + 12_000
+
+
+def test_an_update_alone_follows_the_gradients_that_are_there():
+    def train(planned):
+        training = small(clip=0.1)
+        data = batches((6,), 3, [5, 5, 4, 5, 4])
+
+        def gradients(x, y):
+            training.optimizer.zero_grad()
+            loss = training.loss(training.model(x), y)
+            loss.backward()
+            return (loss,)
+
+        def update():
+            nn.utils.clip_grad_norm_(training.model.parameters(), 0.1)
+            training.optimizer.step()
+
+        if planned:
+            gradients, update = npmlp.capture(gradients), npmlp.capture(update)
+        states = []
+        for batch in data:
+            gradients(*batch)
+            update()
+            states.append(training.state())
+        return states, update
+
+    expected, _ = train(False)
+    got, plan = train(True)
+    assert got == expected
+    assert recorded(plan) == 2  # the gradients of each size of batch are arrays of their own
