@@ -114,7 +114,12 @@ class Plan:
         if self.reason is not None or now.tape is not None:
             return self.step(*args)
         key = self._key(args)
-        for recording in self._recordings.get(key, ()):
+        try:
+            recordings = self._recordings.get(key, ())
+        except TypeError:
+            self._run_eagerly("an argument that is no tensor cannot be a dictionary's key")
+            return self.step(*args)
+        for recording in recordings:
             if recording.holds():
                 return recording.run([a._data for a in args if isinstance(a, Tensor)])
         if sum(map(len, self._recordings.values())) >= _MOST:
@@ -147,7 +152,9 @@ class Plan:
     @staticmethod
     def _key(args: tuple[Any, ...]) -> Any:
         """What a recording is for: shapes and dtypes, other arguments, and the settings."""
-        of_args = [(a._data.shape, a._data.dtype) if isinstance(a, Tensor) else a for a in args]
+        of_args = [
+            (a._data.shape, a._data.dtype) if isinstance(a, Tensor) else (type(a), a) for a in args
+        ]
         return (*of_args, mode.recording, config.get_kernels(), config.get_matmul())
 
     def _record(self, key: Any, args: tuple[Any, ...], keep: bool = True) -> Any:
@@ -262,7 +269,8 @@ def capture(step: Callable[..., Any], *example: Any) -> Plan:
     is read at every replay. Inputs of another shape, a module's other mode, a parameter that is
     frozen or given new data: each is recorded anew. A step that cannot be repeated by a list of
     calls, as one with a hook, with random numbers other than dropout's or with a Function of its
-    own, goes on running as it is; a warning and `plan.reason` say why.
+    own, goes on running as it is; a warning and `plan.reason` say why. A plan has one set of arrays
+    and is for one thread at a time.
     """
     plan = Plan(step)
     if example:

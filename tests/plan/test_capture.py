@@ -348,6 +348,22 @@ def test_other_arguments_are_part_of_what_is_recorded():
     assert recorded(plan) == 2
 
 
+def test_arguments_that_cannot_be_compared_run_eagerly():
+    training = small()
+    plan = npmlp.capture(lambda x, y, names: training.step(x, y))
+    with pytest.warns(UserWarning, match="cannot be a dictionary's key"):
+        result = plan(*batches((6,), 3, [5])[0], ["a", "list"])
+    again = small()
+    assert result[0].item() == again.step(*batches((6,), 3, [5])[0])[0].item()
+
+
+def test_one_and_true_are_two_arguments():
+    plan = npmlp.capture(lambda x, factor: x * (2.0 if factor is True else 3.0))
+    x = npmlp.ones(2)
+    with npmlp.no_grad():
+        assert [plan(x, f)[0].item() for f in (1, True, 1, True)] == [3.0, 2.0, 3.0, 2.0]
+
+
 def test_a_plan_that_is_never_the_same_stops_recording():
     training = small()
     plan = npmlp.capture(training.step)
