@@ -12,6 +12,9 @@ import npmlp
 from npmlp import config
 
 torch.set_num_threads(1)  # its sums depend on the number of threads; tests must not
+# Tests run in as many processes as there are cores, and would wait for one another's threads. Those
+# of threads set their own number.
+config.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
