@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,8 @@ def test_all_that_is_random_is_equal_to_the_bit(name: str, seed: int) -> None:
 def test_a_draw_too_many_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = random.Generator.dropout_mask
 
-    def drawn_once_more(self: random.Generator, shape: object, p: float) -> object:
-        mask = plain(self, shape, p)  # type: ignore[arg-type]
+    def drawn_once_more(self: random.Generator, *args: Any, **kwargs: Any) -> object:
+        mask = plain(self, *args, **kwargs)
         self.raw_uint32(1)
         return mask
 

@@ -178,7 +178,7 @@ def dropout2d(
     _draw_mask(keep, p)
     number = input._data.dtype.type
     scale = 0.0 if p == 1 else float(number(1) / number(1 - p))
-    mask = functions.expand(input._wrap(keep[..., None, None]), *input._data.shape).contiguous()
+    mask = functions.expand(input._wrap(keep[..., None, None]), input._data.shape).contiguous()
     result = apply(dropout_ops.DROPOUT, input, mask, scale=scale)
     return input._become("dropout2d_", result) if inplace else result
 
