@@ -4,19 +4,20 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 VENV := .venv
+BENCH := .venv-bench
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint check bench-step bench-memory bench-matmul bench-epochs bench-random reproduce accuracy parity notebook clean
+.PHONY: help train test lint check bench bench-quick bench-matmul bench-epochs bench-random reproduce accuracy parity notebook clean
 
 help:
 	@echo "make train         install into .venv, fetch the data, train vanilla, show the test accuracy"
 	@echo "make test          install torch into .venv too, and run the test suite"
 	@echo "make lint          ruff and mypy"
 	@echo "make check         lint, then test"
-	@echo "make bench-step    time a training step beside PyTorch's"
-	@echo "make bench-memory  measure the peak memory of an epoch beside PyTorch's"
+	@echo "make bench         measure npmlp beside PyTorch, JAX and scikit-learn, and write docs/performance.md"
+	@echo "make bench-quick   a few rows of it, in under three minutes"
 	@echo "make bench-matmul  time the matrix product's versions, from three loops to blocks"
 	@echo "make bench-epochs  time an epoch of every recipe beside PyTorch's, and all of residual"
 	@echo "make bench-random  time random draws beside PyTorch's"
@@ -24,7 +25,7 @@ help:
 	@echo "make accuracy      train it all afresh and fail where a recipe is short of its goal"
 	@echo "make parity        hold every recipe beside PyTorch, to the bit and step by step"
 	@echo "make notebook      execute examples/fashion_mnist.ipynb afresh, 120 epochs, some minutes"
-	@echo "make clean         remove .venv"
+	@echo "make clean         remove .venv and .venv-bench"
 	@echo ""
 	@echo "PYTHON=python3.12  the Python that .venv is made with (now: $(PYTHON))"
 	@echo "TORCH_INDEX=URL    where torch comes from, such as PyTorch's own index of CPU wheels"
@@ -43,11 +44,13 @@ lint: $(VENV)/.installed-test
 
 check: lint test
 
-bench-step: $(VENV)/.installed-test
-	$(PY) benchmarks/bench_step.py
+# The peers have a place of their own, .venv-bench. Hours; can be stopped, and goes on where it was.
+bench: $(BENCH)/.installed
+	$(BENCH)/bin/python benchmarks/bench.py
+	$(BENCH)/bin/python benchmarks/performance_page.py
 
-bench-memory: $(VENV)/.installed-test
-	$(PY) benchmarks/bench_memory.py
+bench-quick: $(BENCH)/.installed
+	$(BENCH)/bin/python benchmarks/bench.py --quick
 
 bench-epochs: $(VENV)/.installed-test
 	$(PY) benchmarks/bench_epochs.py
@@ -78,7 +81,7 @@ notebook: $(VENV)/.installed
 	$(VENV)/bin/jupyter execute --inplace examples/fashion_mnist.ipynb
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BENCH)
 
 # A stamp is newer than setup.cfg once what setup.cfg asks for is installed. Debian's python3 makes
 # a .venv without pip where python3-venv is missing; that one goes, so that the next make begins
@@ -98,4 +101,12 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
 	$(PIP) --editable ".[test,dev]"
+	@touch $@
+
+# Made with .venv's Python, so that both have the same one, and torch first for the same reason.
+$(BENCH)/.installed: $(VENV)/.installed
+	@test -x $(BENCH)/bin/python || $(PY) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	@touch $@
