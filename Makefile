@@ -57,7 +57,8 @@ bench-epochs: $(VENV)/.installed-test
 	$(PY) benchmarks/bench_epochs.py --whole
 
 bench-matmul: $(VENV)/.installed-test
-	$(PY) benchmarks/bench_matmul.py
+	$(PY) benchmarks/bench_matmul.py --keep
+	$(PY) benchmarks/matmul_page.py
 
 bench-random: $(VENV)/.installed-test
 	$(PY) benchmarks/bench_random.py
