@@ -207,3 +207,24 @@ def test_the_scaling_counts_the_flops_of_a_step() -> None:
     assert [size["width"] for what, size in sizes if what == "width"][-1] == 4096
     assert [size["depth"] for what, size in sizes if what == "depth"] == [1, 2, 4, 8, 16]
     assert [size["batch"] for what, size in sizes if what == "batch"][::12] == [1, 4096]
+
+
+def test_a_plan_whose_recording_trains_is_compared_from_the_second_step_on(
+    sides: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compare import losses_apart
+    from step_case import make_case
+    from step_npmlp import build
+
+    import npmlp
+
+    def capture(step: Callable[..., Any], *example: Any) -> Callable[..., Any]:
+        step(*example)
+        return step
+
+    monkeypatch.setattr(npmlp, "capture", capture, raising=False)
+    case = make_case("residual", 32, str(tmp_path / "case.npz"))
+    found = build(case, plan=True).losses(23)
+    assert found["first"] == 1
+    # the same kernels on the same batches and masks: to the bit
+    assert losses_apart(found, losses(sides(*OURS), case)) == 0
