@@ -191,12 +191,20 @@ class _Repeated:
         self.table: StepTable | None = None
 
     def __call__(self) -> None:
-        table = self.table
-        if table is None or not all(
-            row.goes_on(self.optimizer.state, row.grad) for row in table.rows
-        ):
-            table = self.optimizer._gather()
-        self.table = self.optimizer._apply(table)
+        if self.table is None or not self._has_its_state(self.table):
+            self.table = self.optimizer._gather()
+        self.table = self.optimizer._apply(self.table)
+
+    def _has_its_state(self, table: StepTable) -> bool:
+        """Whether nobody has put other tensors in the place of the state's."""
+        states = self.optimizer.state
+        for row in table.rows:
+            if row.state:
+                state = states.get(row.param, {})
+                for key, tensor, array in row.state:
+                    if state.get(key) is not tensor or tensor._data is not array:
+                        return False
+        return True
 
 
 def count_of(steps: Any) -> Tensor:

@@ -34,7 +34,13 @@ class Recording:
         self.inputs = [t._data for t in inputs]
         self.result = _each_tensor(result, lambda t: Tensor._wrap(t._data))
         self._found, self._leaves = tape.found, list(tape.leaves.values())
-        self._modules, self._optimizers = list(tape.modules.values()), tape.optimizers
+        self._modules = list(tape.modules.values())
+        self._optimizers = list({id(o): (o, ids) for o, ids in tape.optimizers}.values())
+        self._threads: Any = None  # the module, where there are kernels that use them
+        if config.get_kernels() == "numba":
+            from npmlp.kernels import threads
+
+            self._threads = threads
         seen = {id(owner(t._data)) for t in (*_tensors(result), *tape.shown)}
         entries = fuse(tape.entries, seen)
         scratch = [scratch_of(entry) for entry in entries]
@@ -46,14 +52,22 @@ class Recording:
 
     def holds(self) -> bool:
         """Whether a replay would do what the step would do now."""
-        return (
-            all(leaf._data is data and leaf._requires_grad is needed
-                for leaf, data, needed in self._leaves)
-            and all(module.training is training and not module._forward_hooks
-                    and not module._forward_pre_hooks for module, training in self._modules)
-            and all(leaf._grad is grad for leaf, grad in self._found)
-            and all(parameters_of(optimizer) == ids for optimizer, ids in self._optimizers)
-        )  # fmt: skip
+        # loops and not all(...): this runs at every replay, and a generator costs more than it asks
+        for leaf, data, needed in self._leaves:
+            if leaf._data is not data or leaf._requires_grad is not needed:
+                return False
+        for module, training in self._modules:
+            if module.training is not training:
+                return False
+            if module._forward_hooks or module._forward_pre_hooks:
+                return False
+        for leaf, grad in self._found:
+            if leaf._grad is not grad:
+                return False
+        for optimizer, ids in self._optimizers:  # noqa: SIM110
+            if parameters_of(optimizer) != ids:
+                return False
+        return True
 
     def calls(self, threads: int) -> list[list[Call]]:
         """The calls of every entry, for a number of threads."""
@@ -70,26 +84,27 @@ class Recording:
         for to, array in zip(self.inputs, arrays, strict=True):
             if to is not array:
                 np.copyto(to, array)
-        count = config.get_num_threads() if config.get_kernels() == "numba" else 1
-        with self.on_threads(count) as threads:
-            self.replay(threads)
+        if self._threads is None:
+            self.replay(1)
+        elif (count := self._threads.numba.get_num_threads()) > 1 and self._threads.take():
+            try:
+                self.replay(count)
+            finally:
+                self._threads.give_back()
+        else:
+            self.replay(1)
         return _each_tensor(self.result, _copy)
 
     @contextlib.contextmanager
     def on_threads(self, count: int) -> Iterator[int]:
         """Take the threads for all calls of a replay. Gives their number, 1 if others have them."""
-        if count == 1:
-            yield 1
-            return
-        from npmlp.kernels import threads
-
-        if not threads.take():
+        if self._threads is None or count == 1 or not self._threads.take():
             yield 1
             return
         try:
             yield count
         finally:
-            threads.give_back()
+            self._threads.give_back()
 
     def replay(self, threads: int) -> None:
         """Make the calls."""
