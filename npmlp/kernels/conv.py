@@ -18,7 +18,7 @@ from npmlp.kernels.cache import njit
 from npmlp.kernels.calls import call, in_order
 from npmlp.kernels.ladder import Matrix
 from npmlp.kernels.matmul import memory
-from npmlp.kernels.panels import pack_all, product
+from npmlp.kernels.panels import pack_rows, product
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]
@@ -146,7 +146,7 @@ def _add_dweight(
     P = d.shape[2]
     columns_, d_ = columns.reshape(-1), d.reshape(-1)
     for n in range(columns.shape[0]):
-        pack_all(d_, (n * d.shape[1] + first) * P, 1, P, P, K, panels)
+        pack_rows(d_, (n * d.shape[1] + first) * P, 1, P, P, K, panels, 0, P)
         partial[:] = 0
         result = Matrix(partial, 0, K, 1)
         product(Matrix(columns_, n * R * P, P, 1), Matrix(panels, 0, 0, 1), True,

@@ -63,7 +63,7 @@ def _cut(
         columns = min(across, M - j)
         for k in range(0, max(K, 1), block):
             steps = min(block, K - k)
-            pack(moved(b, k, j), steps, columns, panels)
+            pack(moved(b, k, j), steps, columns, panels, 0, steps)
             from_ = start if k == 0 else out
             least = floor if k + steps >= K else out.memory.dtype.type(-np.inf)
             for i in range(0, N, ROWS_AT_ONCE):

@@ -20,7 +20,7 @@ from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import call, in_order
 from npmlp.kernels.ladder import Array, Matrix, moved
 from npmlp.kernels.large import large_product
-from npmlp.kernels.panels import pack_all, product
+from npmlp.kernels.panels import pack_all_rows, pack_rows, product
 
 Flat = tuple[Array, int, int]  # a matrix's memory, and its steps down and along
 
@@ -33,6 +33,7 @@ Flat = tuple[Array, int, int]  # a matrix's memory, and its steps down and along
 # thread is awake within 2 µs. Where anything else wants a core, the first thread waits for the
 # second until the system runs it again, up to milliseconds; there one sets a single thread.
 _THREADS_FROM = 1 << 20
+_PACKING_ON_THREADS_FROM = 1 << 15  # entries, some 8 µs of work
 _ROWS, _COLUMNS = 8, 16  # a portion is whole tiles, and whole cache lines of a row
 
 _AS_IT_LIES, _PACKED, _LARGE = 0, 1, 2  # what becomes of b
@@ -115,7 +116,10 @@ def multiply_transposed(
     if not panels:
         _run(a, b, _LARGE, bias, relu, out, k)
     else:
-        call(pack_all, b[0], 0, 1, k, k, m, panels[0])
+        threads.call_on_threads(
+            pack_rows, pack_all_rows, (b[0], 0, 1, k, k, m, panels[0]), k, 16,
+            worth_it=k * m >= _PACKING_ON_THREADS_FROM,
+        )  # fmt: skip
         _run(a, (panels[0], m, 1), _PACKED, bias, relu, out, k)
 
 

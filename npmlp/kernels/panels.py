@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from npmlp.kernels.cache import njit
+from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
 from npmlp.kernels.tile import ROWS, VECTOR_BYTES, VECTORS, product_tile, transpose_tile
 
@@ -142,30 +142,34 @@ def turn(a: Matrix, rows: int, columns: int, out: Array, at: int, down: int) -> 
 
 
 @njit(cache=True)
-def pack(b: Matrix, K: int, M: int, panels: Array) -> None:
-    """Lay b (K, M) down as panels, strip after strip; along or down is 1."""
+def pack(b: Matrix, K: int, M: int, panels: Array, first: int, last: int) -> None:
+    """Lay b (K, M) down as panels, strip after strip, rows first … last of it; along or down is 1.
+
+    Those of one strip begin at j · K, j being its first column.
+    """
     lanes = VECTOR_BYTES // panels.itemsize
     j = 0
     while j < M:
-        width, to = strip_width(M - j, lanes), j * K
-        columns = min(width, M - j)
+        width = strip_width(M - j, lanes)
+        columns, to = min(width, M - j), j * K + first * width
         if b.along == 1:
-            for k in range(K):
-                first = b.at + k * b.down + j
-                row, place = b.memory[first : first + columns], panels[to : to + columns]
+            for k in range(first, last):
+                start = b.at + k * b.down + j
+                row, place = b.memory[start : start + columns], panels[to : to + columns]
                 for c in range(columns):
                     place[c] = row[c]
                 to += width
         else:
-            turn(Matrix(b.memory, b.at + j * b.along, b.along, 1), columns, K, panels, to, width)
+            at = b.at + j * b.along + first * b.down
+            turn(Matrix(b.memory, at, b.along, 1), columns, last - first, panels, to, width)
         j += width
 
 
 @njit(cache=True)
-def _pack_plainly(b: Matrix, K: int, M: int, panels: Array) -> None:
+def _pack_plainly(b: Matrix, K: int, M: int, panels: Array, first: int, last: int) -> None:
     """One panel for rung 3, sixteen columns at a time: a cache line of each row."""
     for j_tile in range(0, M, 16):
-        for k in range(K):
+        for k in range(first, last):
             for j in range(j_tile, min(j_tile + 16, M)):
                 panels[k * M + j] = b.memory[b.at + k * b.down + j * b.along]
 
@@ -174,6 +178,21 @@ _pack = pack if VECTOR_BYTES else _pack_plainly
 
 
 @njit(cache=True)
-def pack_all(memory: Array, at: int, down: int, along: int, K: int, M: int, panels: Array) -> None:
-    """Lay down all of b, Matrix(memory, at, down, along), for a product with packed=True."""
-    _pack(Matrix(memory, at, down, along), K, M, panels)
+def pack_rows(
+    memory: Array, at: int, down: int, along: int, K: int, M: int, panels: Array,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    """Lay down b, Matrix(memory, at, down, along), for a product with packed=True: rows first …
+    last of it.
+    """
+    _pack(Matrix(memory, at, down, along), K, M, panels, first, last)
+
+
+@njit(cache=True, parallel=True)
+def pack_all_rows(
+    memory: Array, at: int, down: int, along: int, K: int, M: int, panels: Array,
+    chunk: int, chunks: int,
+) -> None:  # fmt: skip
+    """The same for all rows, a chunk of them to a thread."""
+    for t in prange(chunks):
+        pack_rows(memory, at, down, along, K, M, panels, t * chunk, min(K, (t + 1) * chunk))

@@ -130,6 +130,7 @@ def two_threads():
 @pytest.mark.parametrize("rung", ["multiply", "multiply_transposed"])
 def test_results_are_the_same_bits_for_one_and_two_threads(rung, dtype, two_threads, monkeypatch):
     monkeypatch.setattr(matmul, "_THREADS_FROM", 1 << 20)
+    monkeypatch.setattr(matmul, "_PACKING_ON_THREADS_FROM", 0)
     rng = np.random.default_rng(4)
     for n, k, m in [(64, 784, 100), (9, 1001, 121), (21, 333, 177), (101, 130, 100), (67, 401, 40)]:
         a = rng.standard_normal((n, k)).astype(dtype)
