@@ -184,7 +184,7 @@ def final(
     }
 
 
-def burst(side: Side, seconds: float, least: int = 8) -> Callable[[], float]:
+def burst(side: Side, seconds: float, least: int = 1) -> Callable[[], float]:
     """What measures the seconds of a step, in bursts that take about so long.
 
     A burst has a multiple of `least` steps.
