@@ -85,8 +85,11 @@ def main() -> None:
         raise SystemExit(
             f"--only: there is no {', '.join(unknown)}; there are {', '.join(SCRIPTS)}"
         )
-    if (load := machine.load() or 0) > 0.5:
-        print(f"other processes keep {load:.1f} cores busy: the figures will not be worth much")
+    load = machine.load()
+    if load is not None:
+        os.environ[machine.LOAD] = str(load)
+        if load > 0.5:
+            print(f"other processes keep {load:.1f} cores busy: the figures will not be worth much")
     if flags.quick:
         failed = quick()
     else:

@@ -53,7 +53,7 @@ def measure(product: Product, sides: dict[str, Side], flags: Flags) -> dict[str,
     if wrong:
         raise SideError(f"{product}: {', '.join(wrong)} computes another product: {errors}")
     rounds = flags.rounds if product.flops < SLOW else -(-flags.rounds // 3)
-    clocks = [compare.burst(side, flags.burst, least=1) for side in sides.values()]
+    clocks = [compare.burst(side, flags.burst) for side in sides.values()]
     seconds = dict(zip(sides, compare.in_turns(clocks, rounds), strict=True))
     middle = {name: statistics.median(times) for name, times in seconds.items()}
     better = min(("numpy", "torch"), key=lambda name: middle[name])
@@ -92,7 +92,9 @@ def main() -> None:
     else:
         sides = [s for s in SQUARES if s <= flags.largest]
         wanted = where | {Product(s, s, s): [f"square {s}"] for s in sides}
-    result = compare.Result("matmul-peers", PARTS, {"rounds": flags.rounds}, flags.results)
+    result = compare.Result(
+        "matmul-peers", PARTS, {"rounds": flags.rounds, "burst_seconds": flags.burst}, flags.results
+    )
     for threads in THREADS:
         running = {name: Side(script, {"threads": threads}) for name, script in SCRIPTS.items()}
         try:
@@ -107,7 +109,8 @@ def main() -> None:
             for side in running.values():
                 side.close()
     found = summary(result.content["rows"])
-    result.finish(summary=found)
+    if not flags.quick and flags.largest >= SQUARES[-1]:  # else not all is there
+        result.finish(summary=found)
     for name, values in found.items():
         print(
             f"{name}: geometric mean {values['geometric_mean']:.2f}×, least {values['least']:.2f}×"

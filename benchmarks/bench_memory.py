@@ -97,7 +97,8 @@ def main() -> None:
                 }
                 result.add(row)
             print(line(row), flush=True)
-    result.finish()
+    if flags.limit is None:
+        result.finish()
 
 
 if __name__ == "__main__":

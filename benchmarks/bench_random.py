@@ -25,6 +25,20 @@ PAIRS = 60
 Draw = Callable[[], Any]
 
 
+def uniform(x: Any) -> Draw:
+    return lambda: x.uniform_(-0.1, 0.1).numpy()
+
+
+def mask(n: int) -> Draw:
+    return lambda: default_generator.dropout_mask(n, 0.3)
+
+
+def torch_mask(n: int) -> Draw:
+    """What F.dropout draws, without the product."""
+    x = torch.ones(n)
+    return lambda: torch.empty_like(x, dtype=torch.bool).bernoulli_(0.7).numpy()
+
+
 def cases() -> dict[str, tuple[Draw, Draw]]:
     """What npmlp draws, and PyTorch, by name. Each gives an array."""
     found: dict[str, tuple[Draw, Draw]] = {
@@ -35,20 +49,11 @@ def cases() -> dict[str, tuple[Draw, Draw]]:
     }
     for n in (16_384, 1_000_000):
         for dtype in ("float32", "float64"):
-            ours, theirs = (
-                npmlp.empty(n, dtype=getattr(npmlp, dtype)),
-                torch.empty(n, dtype=getattr(torch, dtype)),
-            )
             found[f"uniform_(-0.1, 0.1) of {n:,} {dtype}"] = (
-                lambda x=ours: x.uniform_(-0.1, 0.1).numpy(),
-                lambda x=theirs: x.uniform_(-0.1, 0.1).numpy(),
+                uniform(npmlp.empty(n, dtype=getattr(npmlp, dtype))),
+                uniform(torch.empty(n, dtype=getattr(torch, dtype))),
             )
-        x = torch.ones(n)
-        found[f"dropout mask of {n:,}, p 0.3"] = (
-            lambda n=n: default_generator.dropout_mask(n, 0.3),
-            # what F.dropout draws, without the product
-            lambda x=x: torch.empty_like(x, dtype=torch.bool).bernoulli_(0.7).numpy(),
-        )
+        found[f"dropout mask of {n:,}, p 0.3"] = mask(n), torch_mask(n)
     return found
 
 

@@ -123,6 +123,8 @@ def main() -> None:
             for side in sides.values():
                 side.close()
     ratios = [row["ratio"]["median"] for row in result.content["rows"]]
+    if flags.largest < LARGEST:
+        return  # not all is there
     result.finish(summary={"least": min(ratios), "most": max(ratios)})
 
 

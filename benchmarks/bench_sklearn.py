@@ -95,7 +95,8 @@ def main() -> None:
     checked = {"tolerance": TOLERANCE, "mean_loss_apart": apart}
     row = {"recipe": "vanilla", "checked": checked, **found, "tried": tried}
     result.add(row)
-    result.finish()
+    if flags.images is None:
+        result.finish()
     print(line(row))
 
 

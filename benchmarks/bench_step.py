@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import compare
 import machine
 import tyro
 from side import Side, SideError
-from step_case import Case, make_case
+from step_case import BATCHES, Case, make_case
 
 ROWS = (
     ("vanilla", 64), ("vanilla", 16), ("vanilla", 256), ("residual", 128),
@@ -169,7 +170,8 @@ def measure(name: str, batch_size: int, flags: Flags) -> dict[str, Any]:
     """A row of the result."""
 
     def clock(side: Side) -> Callable[[], float]:
-        return compare.burst(side, flags.burst)
+        least = BATCHES if side.setting["how"] == "scan" else 1  # a scan does them all
+        return compare.burst(side, flags.burst, least)
 
     with tempfile.TemporaryDirectory() as folder:
         checked = Checked(make_case(name, batch_size, f"{folder}/case.npz"))
@@ -186,6 +188,7 @@ def measure(name: str, batch_size: int, flags: Flags) -> dict[str, Any]:
                     wanted,
                     clock,
                     flags.rounds,
+                    beyond=3 if flags.quick else math.inf,
                 )
             found = compare.final(sides, clock, flags.pairs)
         finally:

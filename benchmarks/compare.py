@@ -124,15 +124,18 @@ def finalists(
     settings: Iterable[dict[str, Any]],
     clock: Callable[[Side], Callable[[], float]],
     rounds: int,
+    beyond: float = math.inf,
 ) -> tuple[list[Side], list[dict[str, Any]]]:
     """The fastest side for each number of threads, still running, and what came of all settings.
 
     Two threads that wait for each other lose by far most when something else wants a core, so
     which number is the better is decided where the ratios are taken, and not some minutes before.
-    Raises SideError where no setting works.
+    Only one that takes more than `beyond` times the fastest's time is out. Raises SideError where
+    no setting works.
     """
     wanted = list(settings)
     found: list[Side] = []
+    seconds: list[float] = []
     tried: list[dict[str, Any]] = []
     try:
         for threads in dict.fromkeys(setting["threads"] for setting in wanted):
@@ -141,12 +144,15 @@ def finalists(
             tried += of_these
             if side is not None:
                 found.append(side)
+                seconds.append(min(t["seconds"] for t in of_these if "seconds" in t))
     except BaseException:
         close(found)
         raise
     if not found:
         raise SideError("no setting works: " + "; ".join(str(t.get("failed")) for t in tried))
-    return found, tried
+    out = [s for s, time in zip(found, seconds, strict=True) if time > beyond * min(seconds)]
+    close(out)
+    return [side for side in found if side not in out], tried
 
 
 def close(sides: Iterable[Side]) -> None:
@@ -184,7 +190,7 @@ def final(
     }
 
 
-def burst(side: Side, seconds: float, least: int = 8) -> Callable[[], float]:
+def burst(side: Side, seconds: float, least: int = 1) -> Callable[[], float]:
     """What measures the seconds of a step, in bursts that take about so long.
 
     A burst has a multiple of `least` steps.

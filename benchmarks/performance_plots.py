@@ -67,6 +67,7 @@ def scaling_figure(rows: Rows) -> Any:
                 axes.plot(values, each, style, marker="o", markersize=3, color=COLOURS[library],
                           label=label)  # fmt: skip
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_yscale("log")
         axes.set_xlabel({"batch": "batch size", "depth": "hidden layers"}.get(varied, varied))
     figure.axes[0].set_ylabel("µs a sample")

@@ -67,6 +67,8 @@ def test_the_fastest_setting_of_each_number_of_threads_goes_on() -> None:
     assert found["best"]["torch"] == {"setting": settings[1], "seconds": 0.25}
     assert found["by_threads"]["torch"] == {"1": 0.25, "2": 1.0}
     assert found["ratio"]["torch"]["median"] == 2.0
+    near, _ = finalists(start, settings, clock, 3, beyond=3)
+    assert [side.setting["speed"] for side in near] == [4]  # 1 is a quarter of its speed
     with pytest.raises(SideError, match="does not compute the same"):
         finalists(start, [settings[3]], clock, 3)
 
