@@ -6,8 +6,10 @@ stdout. So no library shares a process, its threads or its memory with one that 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +24,13 @@ HERE = Path(__file__).parent
 
 class SideError(RuntimeError):
     """A side could not do what it was asked to; the message is its own."""
+
+
+class SideStopped(RuntimeError):
+    """A side was ended from outside: nothing is known of its setting, and nothing may be said."""
+
+
+STOPS = (-signal.SIGTERM, -signal.SIGKILL, -signal.SIGINT)
 
 
 class Side:
@@ -44,7 +53,10 @@ class Side:
         )
 
     def ask(self, do: str, **arguments: Any) -> Any:
-        """Let it do something, and wait for what comes of it. Raises SideError."""
+        """Let it do something, and wait for what comes of it.
+
+        Raises SideError, and SideStopped where it was ended from outside.
+        """
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
             self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
@@ -53,7 +65,9 @@ class Side:
             pass  # it has ended; the next line says so
         line = self.process.stdout.readline()
         if not line:
-            raise SideError(f"{self.script} ended with status {self.process.wait()}")
+            status = self.process.wait()
+            kind = SideStopped if status in STOPS else SideError
+            raise kind(f"{self.script} ended with status {status}")
         answer = json.loads(line)
         if "error" in answer:
             raise SideError(f"{self.script}: {answer['error']}")
@@ -62,7 +76,8 @@ class Side:
     def close(self) -> None:
         """End it."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # what it was asked last it never read
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 

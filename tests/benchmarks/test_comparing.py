@@ -73,6 +73,24 @@ def test_the_fastest_setting_of_each_number_of_threads_goes_on() -> None:
         finalists(start, [settings[3]], clock, 3)
 
 
+def test_a_side_that_is_ended_from_outside_ends_the_comparison_and_counts_as_nothing() -> None:
+    from compare import fastest
+    from side import Side, SideStopped
+
+    def start(setting: dict[str, Any]) -> Side:
+        side = Side("matmul_numpy.py", setting)
+        side.process.kill()
+        try:
+            side.ask("seconds", steps=1)
+        finally:
+            side.close()
+        return side
+
+    # as a failed setting it would cost a library what may be its fastest
+    with pytest.raises(SideStopped, match="ended with status -9"):
+        fastest(start, [{"threads": 1}], lambda side: lambda: 1.0, 1)
+
+
 def test_losses_are_compared_from_the_same_step_on() -> None:
     from compare import losses_apart
 
