@@ -70,7 +70,7 @@ def _rows(x: Array) -> Array:
 
 
 _CHUNK = 64  # rows; the error of a long sum grows with the longer of a chunk and their number
-_THREADS_FROM = 1 << 17  # entries
+_THREADS_FROM = 1 << 19  # entries
 
 
 def _sum_rows(x: Array, partial: Array, out: Array) -> None:

@@ -29,11 +29,12 @@ Flat = tuple[Array, int, int]  # a matrix's memory, and its steps down and along
 # Each thread takes one run of rows of out, or of columns where these are more, so an element has
 # one thread and one order of addition, and its bits do not depend on how many threads there are.
 
-# Multiplications from which a product is divided among threads: some 10 µs of work. A second
-# thread is awake within 2 µs. Where anything else wants a core, the first thread waits for the
-# second until the system runs it again, up to milliseconds; there one sets a single thread.
-_THREADS_FROM = 1 << 20
-_PACKING_ON_THREADS_FROM = 1 << 15  # entries, some 8 µs of work
+# Multiplications from which a product is divided among threads. Called over and over by itself, a
+# product of 1 << 20 is done almost twice as fast by two. Within a training step it is not: what
+# the other core has written since, weights above all, must come out of that core's cache first, and
+# threads that have waited for long must be woken. Measured on steps of vanilla and residual.
+_THREADS_FROM = 1 << 23
+_PACKING_ON_THREADS_FROM = 1 << 19  # entries
 _ROWS, _COLUMNS = 8, 16  # a portion is whole tiles, and whole cache lines of a row
 
 _AS_IT_LIES, _PACKED, _LARGE = 0, 1, 2  # what becomes of b

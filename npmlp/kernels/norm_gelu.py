@@ -24,7 +24,7 @@ from npmlp.kernels.elementwise import gelu_of_32, gelu_of_64, gelu_slope_32, gel
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _BLOCK = 64  # channels at a time: four cache lines of a row
-_THREADS_FROM = 1 << 13  # entries; each costs some nanoseconds
+_THREADS_FROM = 1 << 17  # entries; each costs some nanoseconds
 _NONE = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}  # an absent weight or bias
 _ALL = np.empty((0, 0), np.bool_)  # an absent mask
 

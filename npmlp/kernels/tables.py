@@ -45,9 +45,9 @@ def place_of(a: Array, dtype: np.dtype[Any]) -> int:
 LIKE = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
 # Entries, of all parameters together, from which threads take a part each: Adam needs 0.6 to 0.7 ns
-# for one. Measured with two free cores and Adam: 1.8 times as fast at 170,000 entries, twice at a
-# million; from four million on, where the memory is the limit, up to 1.3 times.
-_THREADS_FROM = 1 << 17
+# for one, so 150 µs or more. Measured with two free cores and Adam: 1.8 times as fast at 170,000
+# entries, twice at a million; from four million on, where the memory is the limit, up to 1.3 times.
+_THREADS_FROM = 1 << 18
 
 
 class Table:

@@ -93,7 +93,7 @@ def test_a_table_whose_parameters_share_memory_is_not_divided(monkeypatch):
 
 
 def test_small_tables_are_not_divided():
-    a = np.zeros(1 << 17)
+    a = np.zeros(1 << 18)
     assert Table([[a.size, 0, place_of(a, a.dtype), 0]], a.dtype, ()).divisible
     assert not Table([[a.size - 1, 0, place_of(a, a.dtype), 0]], a.dtype, ()).divisible
 
