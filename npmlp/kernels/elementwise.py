@@ -308,6 +308,9 @@ def _gelu_tanh_gradient_64(
 
 
 # -------------------------------------------------------------------------------------- on threads
+#
+# Written out one by one: a function that made them of the loops above would have each loop in its
+# closure, and compiled code is not kept for a closure that holds a compiled function.
 
 
 @njit(cache=True, parallel=True)

@@ -37,6 +37,15 @@ class Row:
         self.line = 0
         self.waits = False
 
+    def has_its_state(self, states: dict[Any, Any]) -> bool:
+        """Whether nobody has put other tensors or arrays in the place of the state's."""
+        if self.state:
+            state = states.get(self.param, {})
+            for key, tensor, array in self.state:
+                if state.get(key) is not tensor or tensor._data is not array:
+                    return False
+        return True
+
     def goes_on(self, states: dict[Any, Any], grad: Array) -> bool:
         """Whether the row is good for another gradient, which it takes: the parameter and its state
         are the same arrays as before, and the gradient is of their kind.
@@ -44,13 +53,8 @@ class Row:
         param = self.arrays[0]
         if self.param._data is not param or not param.flags.writeable:
             return False
-        if grad.shape != param.shape:
+        if grad.shape != param.shape or not self.has_its_state(states):
             return False
-        if self.state:
-            state = states.get(self.param, {})
-            for key, tensor, array in self.state:
-                if state.get(key) is not tensor or tensor._data is not array:
-                    return False
         self.grad = grad
         if self.table is None:
             return not (self.waits and place_of(grad, param.dtype))

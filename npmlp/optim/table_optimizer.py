@@ -191,20 +191,10 @@ class _Repeated:
         self.table: StepTable | None = None
 
     def __call__(self) -> None:
-        if self.table is None or not self._has_its_state(self.table):
-            self.table = self.optimizer._gather()
-        self.table = self.optimizer._apply(self.table)
-
-    def _has_its_state(self, table: StepTable) -> bool:
-        """Whether nobody has put other tensors in the place of the state's."""
-        states = self.optimizer.state
-        for row in table.rows:
-            if row.state:
-                state = states.get(row.param, {})
-                for key, tensor, array in row.state:
-                    if state.get(key) is not tensor or tensor._data is not array:
-                        return False
-        return True
+        table, states = self.table, self.optimizer.state
+        if table is None or not all(row.has_its_state(states) for row in table.rows):
+            table = self.optimizer._gather()
+        self.table = self.optimizer._apply(table)
 
 
 def count_of(steps: Any) -> Tensor:

@@ -218,6 +218,7 @@ class _Kept:
             t._data for _, states in self.states for state in states.values()
             for t in state.values() if hasattr(t, "_data")
         ]  # fmt: skip
+        arrays += [grad._data for _, grad in self.grads if grad is not None]
         self.arrays = [(a, a.copy()) for a in arrays]
         self.generator = random.default_generator.state_bytes()
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import extending, types
 from numba.core import cgutils
 
-from npmlp.kernels.cache import njit, numba, prange
+from npmlp.kernels.cache import njit, prange
+from npmlp.kernels.tile import processor_features
 
 intrinsic: Any = extending.intrinsic  # its annotations count the first argument, which no call has
 
@@ -24,13 +25,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 # ------------------------------------------------------------------- what the processor has
-
-
-def processor_features() -> frozenset[str]:
-    """The features that Numba compiles for, such as "+avx2": the host's, or NUMBA_CPU_FEATURES."""
-    chosen: str | None = numba.config.CPU_FEATURES
-    text = binding.get_host_cpu_features().flatten() if chosen is None else chosen
-    return frozenset(text.split(","))
 
 
 def vectors_for(features: frozenset[str]) -> tuple[int, int]:

@@ -129,20 +129,26 @@ class Plan:
         if self.reason is not None or now.tape is not None:
             return self.step(*args)
         key = self._key(args)
-        try:
-            recordings = self._recordings.get(key, ())
-        except TypeError:
-            self._run_eagerly("an argument that is no tensor cannot be a dictionary's key")
+        recording = self._found(key)
+        if recording is not None:
+            return recording.run([a._data for a in args if isinstance(a, Tensor)])
+        if self.reason is not None:
             return self.step(*args)
-        for recording in recordings:
-            if recording.holds():
-                return recording.run([a._data for a in args if isinstance(a, Tensor)])
         if sum(map(len, self._recordings.values())) >= _MOST:
             self._run_eagerly(
                 f"it was recorded {_MOST} times, for as many shapes, modes or sets of gradients"
             )
             return self.step(*args)
         return self._record(key, args)
+
+    def _found(self, key: Any) -> Recording | None:
+        """The recording that holds now for such arguments."""
+        try:
+            recordings = self._recordings.get(key, ())
+        except TypeError:
+            self._run_eagerly("an argument that is no tensor cannot be a dictionary's key")
+            return None
+        return next((recording for recording in recordings if recording.holds()), None)
 
     def explain(self, *example: Any) -> Explanation:
         """What every kernel of the step costs, and how near that is to what the machine can do.
@@ -152,7 +158,7 @@ class Plan:
         Raises: GraphError, where nothing has been recorded, or nothing can be.
         """
         if example:
-            self._record(self._key(example), example, keep=False)
+            self._prepare(example)
         recordings = list(itertools.chain(*self._recordings.values()))
         if not recordings:
             raise GraphError(
@@ -163,6 +169,12 @@ class Plan:
         from npmlp.plan.explain import explain
 
         return explain(recordings[-1])
+
+    def _prepare(self, example: tuple[Any, ...]) -> None:
+        """Record for such arguments where that has not been done; nothing is changed by it."""
+        key = self._key(example)
+        if self._found(key) is None and self.reason is None:
+            self._record(key, example, keep=False)
 
     @staticmethod
     def _key(args: tuple[Any, ...]) -> Any:
@@ -177,7 +189,7 @@ class Plan:
         tensors = [a for a in args if isinstance(a, Tensor)]
         if any(t._requires_grad for t in tensors):
             self._run_eagerly("one of its inputs requires a gradient")
-            return self.step(*args)
+            return self.step(*args) if keep else None
         # the plan's own inputs, which the caller's arrays are copied to
         own = {id(t): Tensor._wrap(np.array(t._data, order="K")) for t in tensors}
         inputs = [own[id(t)] for t in tensors]
@@ -186,12 +198,11 @@ class Plan:
         try:
             result = self.step(*[own[id(a)] if isinstance(a, Tensor) else a for a in args])
         except BaseException:
-            now.tape = None
+            now.tape = None  # or putting back would be recorded, too
             tape.restore()
             raise
-        finally:
-            now.tape = None
-        if any(t._requires_grad for t in _tensors(result)) and not _walked(tape):
+        now.tape = None
+        if any(t._requires_grad for t in _tensors(result)) and not tape.has_backward():
             tape.give_up(
                 "it returns a tensor that requires a gradient and calls no backward(); call it "
                 "within the step, or compute under no_grad()"
@@ -207,12 +218,6 @@ class Plan:
     def _run_eagerly(self, reason: str) -> None:
         self.reason = reason
         warnings.warn(f"capture: the step runs eagerly, since {reason}", stacklevel=4)
-
-
-def _walked(tape: Tape) -> bool:
-    from npmlp.plan.tape import Backward
-
-    return any(isinstance(entry, Backward) for entry in tape.entries)
 
 
 def _tensors(result: Any) -> list[Tensor]:
@@ -289,5 +294,5 @@ def capture(step: Callable[..., Any], *example: Any) -> Plan:
     """
     plan = Plan(step)
     if example:
-        plan._record(plan._key(example), example, keep=False)
+        plan._prepare(example)
     return plan

@@ -312,6 +312,10 @@ class Tape:
         if id(own) not in self.before:
             self.before[id(own)] = (own, own.copy())
 
+    def has_backward(self) -> bool:
+        """Whether the step walked back."""
+        return any(isinstance(entry, Backward) for entry in self.entries)
+
     def restore(self) -> None:
         """Put everything back to where it was before the step."""
         for array, values in self.before.values():
