@@ -192,6 +192,16 @@ class MersenneTwister:
             compiled(self._memory(), out, *arguments)
         return out
 
+    def will_draw(self) -> None:
+        """A call that was kept is going to draw."""
+        self._fresh = False
+
+    def _keep(self, loop: str, out: Array, *arguments: Any) -> None:
+        """`_filled` as a call that a plan keeps. While it runs no other thread of Python does."""
+        from npmlp.kernels.calls import call
+
+        call(_compiled_loop(loop), self._memory(), out, *arguments)
+
     def _memory(self) -> NDArray[np.uint32]:
         """The state where NumPy keeps it, shape (625,): the words, then the position.
 

@@ -30,7 +30,7 @@ from npmlp.numeric_gradient import GradcheckError, gradcheck
 from npmlp.ops.spec import Array, Attrs, Kernel, Layout, OpSpec
 from npmlp.outside import outside
 from npmlp.recording import cannot, note, now
-from npmlp.run_op import copy_into, kept_inputs, prepare, run_backward, run_forward
+from npmlp.run_op import add_into, copy_into, kept_inputs, prepare, run_backward, run_forward
 
 __all__ = [
     "Function",
@@ -177,7 +177,7 @@ def backward(
         # NumPy makes a number of the sum of two 0-d arrays
         if key in grads:
             total = np.asarray(grads[key] + grad)
-            note("add gradients", np.add, grads[key], grad, total)
+            note("add gradients", add_into, grads[key], grad, total)
             grad = total
         grads[key] = grad
 

@@ -222,8 +222,7 @@ class Generator(MersenneTwister):
         if not 0 <= p <= 1:
             raise RandomError(f"bernoulli: got p={p}, expected a probability from 0 to 1")
         shape, n = _shape_and_count("bernoulli", shape)
-        # k·2⁻⁵³ < p as integers: k < ⌈p·2⁵³⌉, and p·2⁵³ is exact.
-        below = np.uint64(math.ceil(float(p) * 2.0**53))
+        below = _threshold(p)
         out = np.empty(shape, np.bool_) if out is None else out
         if self._compiled(n):
             self._filled("bernoulli", out.reshape(-1), below)
@@ -249,6 +248,21 @@ class Generator(MersenneTwister):
             out.fill(p == 0)
             return out
         return self.bernoulli(shape, 1 - p, out)
+
+    def keep_dropout_mask(self, p: float, out: NDArray[np.bool_]) -> bool:
+        """`dropout_mask` as a call that a plan keeps (npmlp.kernels.calls).
+
+        Returns: whether it could be kept; where the compiled loops do not draw the mask it cannot.
+        """
+        if p in (0, 1) or not self._compiled(out.size):
+            return False
+        self._keep("bernoulli", out.reshape(-1), _threshold(1 - p))
+        return True
+
+
+def _threshold(p: float) -> np.uint64:
+    """k·2⁻⁵³ < p as integers: k < ⌈p·2⁵³⌉, and p·2⁵³ is exact."""
+    return np.uint64(math.ceil(float(p) * 2.0**53))
 
 
 @functools.cache

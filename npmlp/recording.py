@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from npmlp.errors import GraphError
@@ -19,6 +20,30 @@ class _Now(threading.local):
 
 
 now = _Now()
+
+
+@dataclass(frozen=True)
+class Repeatable:
+    """A function that a plan does in parts: what needs Python, and calls of kernels.
+
+    Parameters, each a function of the same arguments
+    ----------
+    run : all of it, at once
+    first : what Python does before anything else of a replay. It must not look at what the step
+        computes. Returns: False where the calls that were kept hold no longer, else anything
+    keep : makes the calls of kernels, by way of npmlp.kernels.calls, in the function's own place.
+        Returns: False where they cannot be kept, and `run` has to be called. None where `first`
+        does all there is to do
+    of : the optimizer whose step it is
+    """
+
+    run: Callable[..., None]
+    first: Callable[..., Any]
+    keep: Callable[..., Any] | None = None
+    of: Any = None
+
+    def __call__(self, *arguments: Any) -> None:
+        self.run(*arguments)
 
 
 def do(

@@ -13,7 +13,7 @@ import numpy as np
 
 from npmlp import config
 from npmlp.ops.spec import Array, ArraySpec, Attrs, Kernel, Layout, Needs, OpSpec
-from npmlp.recording import note, now
+from npmlp.recording import Repeatable, note, now
 
 
 @functools.lru_cache(maxsize=4096)
@@ -127,9 +127,47 @@ def run_backward(
     return grads
 
 
-def copy_into(source: Array, to: Array) -> None:
-    """to = source, with the arguments in the order of a recorded call."""
+def _copy(source: Array, to: Array) -> None:
     np.copyto(to, source)
+
+
+def _keep_copy(source: Array, to: Array) -> bool:
+    if not _for_kernels(source, to):
+        return False
+    from npmlp.kernels.copy import copy
+
+    copy(source, to)
+    return True
+
+
+def _add(x: Array, y: Array, out: Array) -> None:
+    np.add(x, y, out)
+
+
+def _keep_sum(x: Array, y: Array, out: Array) -> bool:
+    if not _for_kernels(x, y, out) or x.shape != y.shape:
+        return False
+    from npmlp.kernels.elementwise import add_forward
+
+    add_forward((x, y), (out,), ())
+    return True
+
+
+def _for_kernels(*arrays: Array) -> bool:
+    """Whether the kernels are in use, and are for such arrays."""
+    dtype = arrays[-1].dtype
+    fits = dtype in (np.float32, np.float64) and arrays[-1].flags.c_contiguous
+    return fits and config.get_kernels() == "numba" and all(a.dtype == dtype for a in arrays)
+
+
+def _nothing(*_: Any) -> None:
+    """A copy needs nothing from Python."""
+
+
+copy_into = Repeatable(_copy, first=_nothing, keep=_keep_copy)
+"""to = source, with the arguments in the order of a recorded call."""
+add_into = Repeatable(_add, first=_nothing, keep=_keep_sum)
+"""out = x + y."""
 
 
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:

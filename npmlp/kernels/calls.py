@@ -10,12 +10,33 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+class Call(NamedTuple):
+    """function(*arguments); or of work that can be divided function(*arguments, first, last).
+
+    Where it is worth it, `shares` are the portions (first, last) of several threads, and
+    on_threads(*arguments, chunk, chunks) does them all.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    whole: tuple[int, ...] = ()
+    shares: tuple[tuple[int, int], ...] = ()
+    on_threads: Callable[..., Any] | None = None
+
+    def make(self) -> None:
+        """Make the call, from Python."""
+        if self.on_threads is not None and self.shares:
+            chunk = self.shares[0][1] - self.shares[0][0]
+            self.on_threads(*self.arguments, chunk, len(self.shares))
+        else:
+            self.function(*self.arguments, *self.whole)
 
 
 class _Kept(threading.local):
@@ -31,7 +52,7 @@ def call(function: Callable[..., Any], *arguments: Any) -> None:
     if kept.calls is None:
         function(*arguments)
     else:
-        kept.calls.append((function, arguments))
+        kept.calls.append(Call(function, arguments))
 
 
 @contextlib.contextmanager

@@ -59,3 +59,16 @@ def scale(rows: Array, like: Array, factor: float) -> None:
         x = array_at(row[2], row[0], like)
         for i in range(x.size):
             x[i] *= rounded
+
+
+@njit(cache=True, error_model="numpy")
+def clip(rows: Array, like: Array, max_norm: float, total: Array) -> None:
+    """total[()] = the norm, and if that is above max_norm x ← max_norm / (total + 1e-6) · x: one
+    operation after another in the norm's dtype, as PyTorch rounds it.
+    """
+    number = like.dtype.type
+    found = number(norm(rows, like))
+    total[()] = found
+    factor = (number(1) / (found + number(1e-6))) * number(max_norm)
+    if not factor >= 1:
+        scale(rows, like, np.float64(factor))

@@ -15,6 +15,7 @@ import numpy as np
 from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import flat
+from npmlp.kernels.vectors import wide
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -92,8 +93,8 @@ _THREADS_FROM = 1 << 19  # entries times their cost: some 80 µs
 def _each(loop: _Loop, a: Array, b: Array, number: float, out: Array) -> None:
     """Call a loop with arrays that are flat, on threads if they are large."""
     arguments = flat(a), flat(b), out.dtype.type(number), flat(out)
-    worth_it = loop.parts is not None and out.size * loop.cost >= _THREADS_FROM
-    threads.call_on_threads(loop.part, loop.parts, arguments, out.size, 16, worth_it)
+    work = out.size * loop.cost
+    threads.call_on_threads(loop.part, loop.parts, arguments, out.size, 16, work, _THREADS_FROM)
 
 
 # ----------------------------------------------------------------------- sums, ReLU and dropout
@@ -101,6 +102,7 @@ def _each(loop: _Loop, a: Array, b: Array, number: float, out: Array) -> None:
 
 @njit(cache=True)
 def _add(x: Array, y: Array, number: Any, out: Array, first: int, last: int) -> None:
+    wide()  # type: ignore[call-arg]
     x, y, out = x[first:last], y[first:last], out[first:last]
     for i in range(out.size):
         out[i] = x[i] + y[i]
@@ -108,6 +110,7 @@ def _add(x: Array, y: Array, number: Any, out: Array, first: int, last: int) -> 
 
 @njit(cache=True)
 def _relu(x: Array, _: Array, number: Any, out: Array, first: int, last: int) -> None:
+    wide()  # type: ignore[call-arg]
     zero = x.dtype.type(0)
     x, out = x[first:last], out[first:last]
     for i in range(out.size):
@@ -116,6 +119,7 @@ def _relu(x: Array, _: Array, number: Any, out: Array, first: int, last: int) ->
 
 @njit(cache=True)
 def _relu_gradient(dout: Array, out: Array, number: Any, dx: Array, first: int, last: int) -> None:
+    wide()  # type: ignore[call-arg]
     zero = dout.dtype.type(0)
     dout, out, dx = dout[first:last], out[first:last], dx[first:last]
     for i in range(dx.size):
@@ -124,6 +128,7 @@ def _relu_gradient(dout: Array, out: Array, number: Any, dx: Array, first: int, 
 
 @njit(cache=True)
 def _scale_kept(x: Array, keep: Array, scale: Any, out: Array, first: int, last: int) -> None:
+    wide()  # type: ignore[call-arg]
     zero = x.dtype.type(0)
     x, keep, out = x[first:last], keep[first:last], out[first:last]
     for i in range(out.size):
@@ -214,6 +219,7 @@ def gelu_slope_32(x: np.float32) -> np.float32:
 
 @njit(cache=True)
 def _gelu_32(x: Array, _: Array, number: Any, out: Array, first: int, last: int) -> None:
+    wide()  # type: ignore[call-arg]
     x, out = x[first:last], out[first:last]
     for i in range(out.size):
         out[i] = gelu_of_32(x[i])
@@ -221,6 +227,7 @@ def _gelu_32(x: Array, _: Array, number: Any, out: Array, first: int, last: int)
 
 @njit(cache=True)
 def _gelu_gradient_32(dout: Array, x: Array, number: Any, dx: Array, first: int, last: int) -> None:
+    wide()  # type: ignore[call-arg]
     dout, x, dx = dout[first:last], x[first:last], dx[first:last]
     for i in range(dx.size):
         dx[i] = dout[i] * gelu_slope_32(x[i])
@@ -234,6 +241,7 @@ _TANH_3 = np.float32(2 * math.sqrt(2 / math.pi) * 0.044715)
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
 def _gelu_tanh_32(x: Array, _: Array, number: Any, out: Array, first: int, last: int) -> None:
     """½ (1 + tanh(u/2)) is 1 / (1 + e^-u), taken from e^-|u|: nothing overflows or cancels."""
+    wide()  # type: ignore[call-arg]
     x, out = x[first:last], out[first:last]
     for i in range(out.size):
         u = x[i] * (_TANH_1 + _TANH_3 * x[i] * x[i])
@@ -246,6 +254,7 @@ def _gelu_tanh_gradient_32(
     dout: Array, x: Array, number: Any, dx: Array, first: int, last: int
 ) -> None:
     """With p = 1 / (1 + e^-u): p + x p (1 - p) u', and p (1 - p) = e^-|u| / (1 + e^-|u|)²."""
+    wide()  # type: ignore[call-arg]
     three = np.float32(3)
     dout, x, dx = dout[first:last], x[first:last], dx[first:last]
     for i in range(dx.size):

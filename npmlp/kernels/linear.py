@@ -14,6 +14,7 @@ from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
 from npmlp.kernels.matmul import multiply, multiply_transposed
+from npmlp.kernels.vectors import wide
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -76,7 +77,7 @@ _THREADS_FROM = 1 << 19  # entries
 def _sum_rows(x: Array, partial: Array, out: Array) -> None:
     """out (M,) = Σ_n x[n]."""
     arguments = (x, partial, out)
-    threads.call_on_threads(sum_rows, _sums_rows, arguments, out.size, 16, x.size >= _THREADS_FROM)
+    threads.call_on_threads(sum_rows, _sums_rows, arguments, out.size, 16, x.size, _THREADS_FROM)
 
 
 @njit(cache=True)
@@ -84,6 +85,7 @@ def sum_rows(x: Array, partial: Array, out: Array, first: int, last: int) -> Non
     """out[j] = Σ_n x[n, j] for columns first … last: chunks of 64 rows one after another, each
     summed in `partial` (M,).
     """
+    wide()  # type: ignore[call-arg]
     partial, out = partial[first:last], out[first:last]
     out[:] = 0
     for n in range(0, x.shape[0], _CHUNK):
@@ -106,7 +108,7 @@ def _mask(dout: Array, out: Array, d: Array, partial: Array, total: Array) -> No
     """d (N, M) = dout where out > 0 or is NaN, else 0, and total (M,) = Σ_n d[n] if it has room."""
     arguments = (dout, out, d, partial, total)
     threads.call_on_threads(
-        mask_and_sum_rows, _masks, arguments, d.shape[1], 16, d.size >= _THREADS_FROM
+        mask_and_sum_rows, _masks, arguments, d.shape[1], 16, d.size, _THREADS_FROM
     )
 
 
@@ -115,6 +117,7 @@ def mask_and_sum_rows(
     dout: Array, out: Array, d: Array, partial: Array, total: Array, first: int, last: int
 ) -> None:
     """Back through a ReLU, and `sum_rows` of what comes of it, for columns first … last."""
+    wide()  # type: ignore[call-arg]
     zero = d.dtype.type(0)
     sums = total.size > 0
     if sums:

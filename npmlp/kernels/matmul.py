@@ -26,26 +26,29 @@ Flat = tuple[Array, int, int]  # a matrix's memory, and its steps down and along
 
 # ------------------------------------------------------------------------------ rung 6: threads
 #
-# Each thread takes one run of rows of out, or of columns where these are more, so an element has
-# one thread and one order of addition, and its bits do not depend on how many threads there are.
+# Each thread takes one run of rows of out, or of columns, so an element has one thread and one
+# order of addition, and its bits do not depend on how many threads there are. What is divided is
+# chosen by where the matrices are: a weight's rows belong to one thread in all that a training step
+# does with them. They are columns of the layer's output, and rows of the weight's gradient, and the
+# optimizer's table is cut there, too; so each core finds its part of the weight in its own cache.
 
-# Multiplications from which a product is divided among threads. Called over and over by itself, a
-# product of 1 << 20 is done almost twice as fast by two. Within a training step it is not: what
-# the other core has written since, weights above all, must come out of that core's cache first, and
-# threads that have waited for long must be woken. Measured on steps of vanilla and residual.
-_THREADS_FROM = 1 << 23
+_THREADS_FROM = 1 << 22  # multiplications
 _PACKING_ON_THREADS_FROM = 1 << 19  # entries
-_ROWS, _COLUMNS = 8, 16  # a portion is whole tiles, and whole cache lines of a row
+_ROWS, _COLUMNS = 4, 16  # a portion is whole halves of tiles, and whole cache lines of a row
 
-_AS_IT_LIES, _PACKED, _LARGE = 0, 1, 2  # what becomes of b
+_AS_IT_LIES, _PACKED, _TO_PACK, _LARGE = 0, 1, 2, 3  # what becomes of b
 
 
 @njit(cache=True)
 def _part(
     in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int, way: int,
-    start: Array, floor: Any, out: Array, K: int, by_rows: bool, first: int, last: int,
+    panels: Array, start: Array, floor: Any, out: Array, K: int, by_rows: bool,
+    first: int, last: int,
 ) -> None:  # fmt: skip
-    """Rows, or columns, first … last of out = max(floor, start + a b)."""
+    """Rows, or columns, first … last of out = max(floor, start + a b).
+
+    b that is to be packed is divided by columns: each thread lays down its own, and nobody waits.
+    """
     N, M = out.shape
     a, b = Matrix(in_a, 0, a_down, a_along), Matrix(in_b, 0, b_down, b_along)
     start_, out_ = Matrix(start, 0, 0, 1), Matrix(out.reshape(-1), 0, M, 1)
@@ -56,6 +59,10 @@ def _part(
         M = last - first
     if way == _LARGE:
         large_product(a, b, start_, floor, out_, N, K, M)
+    elif way == _TO_PACK:
+        own = panels[first * K :]
+        pack_rows(in_b, b.at, b_down, b_along, K, M, own, 0, K)
+        product(a, Matrix(own, 0, M, 1), True, start_, floor, out_, N, K, M)
     else:
         product(a, b, way == _PACKED, start_, floor, out_, N, K, M)
 
@@ -63,17 +70,21 @@ def _part(
 @njit(cache=True, parallel=True)
 def _parts(
     in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int, way: int,
-    start: Array, floor: Any, out: Array, K: int, by_rows: bool, chunk: int, chunks: int,
+    panels: Array, start: Array, floor: Any, out: Array, K: int, by_rows: bool,
+    chunk: int, chunks: int,
 ) -> None:  # fmt: skip
     """All of out: [t · chunk, (t + 1) · chunk) to thread t; the last takes what remains."""
     for t in prange(chunks):
         end = out.shape[0] if by_rows else out.shape[1]
         last = end if t == chunks - 1 else (t + 1) * chunk
-        _part(in_a, a_down, a_along, in_b, b_down, b_along, way, start, floor, out, K,
+        _part(in_a, a_down, a_along, in_b, b_down, b_along, way, panels, start, floor, out, K,
               by_rows, t * chunk, last)  # fmt: skip
 
 
-def _run(a: Array, b: Flat, way: int, bias: Array | None, relu: bool, out: Array, K: int) -> None:
+def _run(
+    a: Array, b: Flat, way: int, panels: Array | None, bias: Array | None, relu: bool, out: Array,
+    K: int, by_rows: bool,
+) -> None:  # fmt: skip
     n, m = out.shape
     start = _zeros(out.dtype, m) if bias is None else bias
     if not start.flags.writeable:  # another type to Numba, and start changes places with out
@@ -81,10 +92,10 @@ def _run(a: Array, b: Flat, way: int, bias: Array | None, relu: bool, out: Array
         call(np.copyto, copy, start)
         start = copy
     floor = out.dtype.type(0 if relu else -np.inf)
-    by_rows = way == _PACKED or n >= m
+    panels = start if panels is None else panels
     threads.call_on_threads(
-        _part, _parts, (*memory(a), *b, way, start, floor, out, K, by_rows),
-        *((n, _ROWS) if by_rows else (m, _COLUMNS)), worth_it=n * m * K >= _THREADS_FROM,
+        _part, _parts, (*memory(a), *b, way, panels, start, floor, out, K, by_rows),
+        *((n, _ROWS) if by_rows else (m, _COLUMNS)), n * m * K, _THREADS_FROM,
     )  # fmt: skip
 
 
@@ -96,8 +107,9 @@ def multiply(a: Array, b: Array, out: Array, bias: Array | None = None) -> None:
     if config.get_matmul() == "blas":
         call(_by_blas, a, b, bias, False, out)
         return
-    way = _LARGE if scratch.is_large(len(a), b.shape[0], b.shape[1], b.itemsize) else _AS_IT_LIES
-    _run(a, memory(b), way, bias, False, out, b.shape[0])
+    n, (k, m) = len(a), b.shape
+    way = _LARGE if scratch.is_large(n, k, m, b.itemsize) else _AS_IT_LIES
+    _run(a, memory(b), way, None, bias, False, out, k, by_rows=n >= min(m, 32))
 
 
 def multiply_transposed(
@@ -115,13 +127,15 @@ def multiply_transposed(
     m, k = bt.shape
     b = (bt.reshape(-1), 1, k)
     if not panels:
-        _run(a, b, _LARGE, bias, relu, out, k)
-    else:
+        _run(a, b, _LARGE, None, bias, relu, out, k, by_rows=len(a) >= m)
+    elif len(a) < 4 * m:
+        _run(a, b, _TO_PACK, panels[0], bias, relu, out, k, by_rows=False)
+    else:  # many rows, of which each is better read by one thread alone
         threads.call_on_threads(
-            pack_rows, pack_all_rows, (b[0], 0, 1, k, k, m, panels[0]), k, 16,
-            worth_it=k * m >= _PACKING_ON_THREADS_FROM,
+            pack_rows, pack_all_rows, (b[0], 0, 1, k, k, m, panels[0]), k, 16, k * m,
+            _PACKING_ON_THREADS_FROM,
         )  # fmt: skip
-        _run(a, (panels[0], m, 1), _PACKED, bias, relu, out, k)
+        _run(a, (panels[0], m, 1), _PACKED, None, bias, relu, out, k, by_rows=True)
 
 
 def _by_blas(a: Array, b: Array, bias: Array | None, relu: bool, out: Array) -> None:

@@ -20,6 +20,7 @@ from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
 from npmlp.kernels.elementwise import gelu_of_32, gelu_of_64, gelu_slope_32, gelu_slope_64
+from npmlp.kernels.vectors import wide
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -37,7 +38,7 @@ def batch_norm_gelu_forward(
     x, weight, bias, keep = _plain(inputs)
     out, mean, var, invstd = outs
     arguments = (x, weight, bias, keep, x.dtype.type(scale), eps, out, mean, var, invstd, *scratch)
-    threads.call_on_threads(_forward, _forwards, arguments, x.shape[1], 16, x.size >= _THREADS_FROM)
+    threads.call_on_threads(_forward, _forwards, arguments, x.shape[1], 16, x.size, _THREADS_FROM)
 
 
 def batch_norm_gelu_backward(
@@ -55,7 +56,7 @@ def batch_norm_gelu_backward(
         none if dweight is None else dweight, none if dbias is None else dbias, *scratch[:2],
     )  # fmt: skip
     threads.call_on_threads(
-        _backward, _backwards, arguments, x.shape[1], 16, x.size >= _THREADS_FROM
+        _backward, _backwards, arguments, x.shape[1], 16, x.size, _THREADS_FROM
     )
 
 
@@ -108,6 +109,7 @@ def _forward(
     mean: Array, var: Array, invstd: Array, total: Array, first: int, last: int,
 ) -> None:  # fmt: skip
     """Channels first … last."""
+    wide()  # type: ignore[call-arg]
     N = x.shape[0]
     one, zero = x.dtype.type(1), x.dtype.type(0)
     for start in range(first, last, _BLOCK):
@@ -150,6 +152,7 @@ def _backward(
     first: int, last: int,
 ) -> None:  # fmt: skip
     """Channels first … last. dx holds what comes to the normalisation before it is dx."""
+    wide()  # type: ignore[call-arg]
     N = x.shape[0]
     one, zero = x.dtype.type(1), x.dtype.type(0)
     for start in range(first, last, _BLOCK):

@@ -19,6 +19,7 @@ import numpy as np
 from npmlp.kernels.addresses import array_at
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.tables import Table, walk
+from npmlp.kernels.vectors import wide
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -98,11 +99,12 @@ def sgd_rates(
 def sgd_table(table: Table, rates: Array) -> None:
     """`sgd_step` for every row of a table. Buffers: buf. Each row of `rates` is of sgd_rates."""
     has_buf = table.like if table.kept[0] else None
-    walk(_sgd_rows, _sgd_parts, table, rates, table.like, has_buf)
+    walk(_sgd_part, _sgd_parts, table, rates, table.like, has_buf)
 
 
 @njit(cache=True)
 def _sgd(param: Array, grad: Array, lr: float, weight_decay: float, maximize: bool) -> None:
+    wide()  # type: ignore[call-arg]
     down, decay = param.dtype.type(-lr), param.dtype.type(weight_decay)
     for i in range(param.size):
         g = -grad[i] if maximize else grad[i]
@@ -121,6 +123,7 @@ def _sgd_momentum(
     nesterov: bool,
     maximize: bool,
 ) -> None:
+    wide()  # type: ignore[call-arg]
     number = param.dtype.type
     down, keep, take, decay = (
         number(-rates[0]),
@@ -140,6 +143,7 @@ def _sgd_momentum(
 
 @njit(cache=True)
 def _sgd_rows(rows: Array, rates: Array, like: Array, has_buf: Array | None) -> None:
+    wide()  # type: ignore[call-arg]
     for row in rows:
         n, k = row[0], rates[row[1]]
         param, grad = array_at(row[2], n, like), array_at(row[3], n, like)
@@ -151,10 +155,21 @@ def _sgd_rows(rows: Array, rates: Array, like: Array, has_buf: Array | None) -> 
             _sgd_momentum(param, buf, grad, numbers, k[4] != 0, k[5] != 0, k[6] != 0)
 
 
-@njit(cache=True, parallel=True)
-def _sgd_parts(parts: Array, rates: Array, like: Array, has_buf: Array | None) -> None:
-    for t in prange(parts.shape[0]):
+@njit(cache=True, error_model="numpy")
+def _sgd_part(
+    parts: Array, rates: Array, like: Array, has_buf: Array | None, first: int, last: int
+) -> None:
+    wide()  # type: ignore[call-arg]
+    for t in range(first, last):
         _sgd_rows(parts[t], rates, like, has_buf)
+
+
+@njit(cache=True, parallel=True)
+def _sgd_parts(
+    parts: Array, rates: Array, like: Array, has_buf: Array | None, chunk: int, chunks: int
+) -> None:
+    for t in prange(chunks):
+        _sgd_part(parts, rates, like, has_buf, t, t + 1)
 
 
 # ------------------------------------------------------------------------------------------- Adam
@@ -228,7 +243,7 @@ def adam_table(table: Table, rates: Array) -> None:
     of `rates` is of adam_rates.
     """
     has_peak = table.like if table.kept[2] else None
-    walk(_adam_rows, _adam_parts, table, rates, table.like, has_peak)
+    walk(_adam_part, _adam_parts, table, rates, table.like, has_peak)
 
 
 # error_model="numpy": x / 0 is infinity, not an exception that every entry would be checked for
@@ -244,6 +259,7 @@ def _adam(
     shrink: float,
     maximize: bool,
 ) -> None:
+    wide()  # type: ignore[call-arg]
     number = param.dtype.type
     down, take, keep_sq, take_sq = (
         number(rates[0]),
@@ -282,6 +298,7 @@ def _adam(
 
 @njit(cache=True, error_model="numpy")
 def _adam_rows(rows: Array, rates: Array, like: Array, has_peak: Array | None) -> None:
+    wide()  # type: ignore[call-arg]
     for row in rows:
         n, k = row[0], rates[row[1]]
         numbers = (k[0], k[1], k[2], k[3], k[4], k[5])
@@ -294,7 +311,18 @@ def _adam_rows(rows: Array, rates: Array, like: Array, has_peak: Array | None) -
             _adam(param, m, v, peak, grad, numbers, k[6], k[7], k[8] != 0)
 
 
-@njit(cache=True, parallel=True)
-def _adam_parts(parts: Array, rates: Array, like: Array, has_peak: Array | None) -> None:
-    for t in prange(parts.shape[0]):
+@njit(cache=True, error_model="numpy")
+def _adam_part(
+    parts: Array, rates: Array, like: Array, has_peak: Array | None, first: int, last: int
+) -> None:
+    wide()  # type: ignore[call-arg]
+    for t in range(first, last):
         _adam_rows(parts[t], rates, like, has_peak)
+
+
+@njit(cache=True, parallel=True)
+def _adam_parts(
+    parts: Array, rates: Array, like: Array, has_peak: Array | None, chunk: int, chunks: int
+) -> None:
+    for t in prange(chunks):
+        _adam_part(parts, rates, like, has_peak, t, t + 1)

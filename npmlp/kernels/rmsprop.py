@@ -11,6 +11,7 @@ import numpy as np
 from npmlp.kernels.addresses import array_at
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.tables import Table, walk
+from npmlp.kernels.vectors import wide
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Rates = tuple[float, float, float, float, float]
@@ -34,7 +35,7 @@ def rmsprop_table(table: Table, rates: Array) -> None:
     """
     has_buf = table.like if table.kept[1] else None
     has_mean = table.like if table.kept[2] else None
-    walk(_rows, _parts, table, rates, table.like, has_buf, has_mean)
+    walk(_part, _parts, table, rates, table.like, has_buf, has_mean)
 
 
 # error_model="numpy": x / 0 is infinity, not an exception that every entry would be checked for
@@ -48,6 +49,7 @@ def _rmsprop(
     rates: Rates,
     maximize: bool,
 ) -> None:
+    wide()  # type: ignore[call-arg]
     number = param.dtype.type
     lr, keep, take = number(rates[0]), number(rates[1]), number(1 - rates[1])
     eps, decay, momentum = number(rates[2]), number(rates[3]), number(rates[4])
@@ -75,6 +77,7 @@ def _rmsprop(
 def _rows(
     rows: Array, rates: Array, like: Array, has_buf: Array | None, has_mean: Array | None
 ) -> None:
+    wide()  # type: ignore[call-arg]
     for row in rows:
         n, k = row[0], rates[row[1]]
         numbers, maximize = (k[0], k[1], k[2], k[3], k[4]), k[5] != 0
@@ -85,9 +88,18 @@ def _rows(
         _rmsprop(param, v, buf, mean, grad, numbers, maximize)
 
 
+@njit(cache=True, error_model="numpy")
+def _part(
+    parts: Array, rates: Array, like: Array, has_buf: Array | None, has_mean: Array | None, first: int, last: int
+) -> None:
+    wide()  # type: ignore[call-arg]
+    for t in range(first, last):
+        _rows(parts[t], rates, like, has_buf, has_mean)
+
+
 @njit(cache=True, parallel=True)
 def _parts(
-    parts: Array, rates: Array, like: Array, has_buf: Array | None, has_mean: Array | None
+    parts: Array, rates: Array, like: Array, has_buf: Array | None, has_mean: Array | None, chunk: int, chunks: int
 ) -> None:
-    for t in prange(parts.shape[0]):
-        _rows(parts[t], rates, like, has_buf, has_mean)
+    for t in prange(chunks):
+        _part(parts, rates, like, has_buf, has_mean, t, t + 1)

@@ -41,6 +41,14 @@ def place_of(a: Array, dtype: np.dtype[Any]) -> int:
     return 0 if address % dtype.itemsize else address
 
 
+def address_of(a: Array) -> int:
+    """Where an array begins in memory."""
+    try:
+        return _addressof(_from_buffer(a))
+    except TypeError:  # not writable, or not in order
+        return int(a.__array_interface__["data"][0])
+
+
 # The dtypes that have kernels, and what tells compiled code which one it is.
 LIKE = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
@@ -70,7 +78,7 @@ class Table:
         self._parts: Array | None = None  # the latest, while the rows stay as they are
         self._parts_of: Any = None
         self.entries = sum(line[LENGTH] for line in lines)
-        self.divisible = self.entries >= _THREADS_FROM and not self._overlaps()
+        self.overlaps = self._overlaps()
 
     def write(self, row: int, column: int, value: int) -> None:
         """Change one number; by way of `rows` it takes three times as long."""
@@ -87,6 +95,8 @@ class Table:
         """`count` tables (count, parameters, columns), each with a part of every array. Parts meet
         at multiples of 64 entries, so that two threads seldom write to one cache line.
         """
+        if count == 1:
+            return self.rows[None]
         if self._parts is not None and self._parts_of == (count, self._cells):
             return self._parts
         lengths = self.rows[:, LENGTH]
@@ -101,15 +111,14 @@ class Table:
         return parts
 
 
-def walk(loop: Any, loop_over_parts: Any, table: Table, *arguments: Any) -> None:
-    """loop(rows, …) on this thread, or where that pays loop_over_parts(parts, …) on several. No
-    entry depends on another, so both give the same bits.
+def walk(loop: Any, loop_on_threads: Any, table: Table, *arguments: Any) -> None:
+    """loop(parts, …, first, last) for the table as a whole or, where that pays, in a part for each
+    thread. No entry depends on another, so both give the same bits.
     """
-    if table.divisible:
-        from npmlp.kernels import threads  # and with it Numba
+    from npmlp.kernels import threads  # and with it Numba
 
-        with threads.borrowed() as count:
-            if count > 1:
-                return loop_over_parts(table.parts(count), *arguments)
-    loop(table.rows, *arguments)
-    return None
+    count = 1 if table.overlaps else threads.how_many(table.entries, _THREADS_FROM)
+    threads.call_on_threads(
+        loop, loop_on_threads, (table.parts(count), *arguments), count, 1, table.entries,
+        _THREADS_FROM,
+    )  # fmt: skip

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from npmlp.kernels.cache import numba
-from npmlp.kernels.calls import call, kept
+from npmlp.kernels.calls import Call, kept
 
 _one_at_a_time = threading.Lock()
 _state: dict[str, Any] = {"usable": True, "layer": None, "taken_by": None}
@@ -57,36 +57,59 @@ def portions(size: int, count: int, unit: int) -> tuple[int, int]:
     return chunk, -(-size // chunk)
 
 
+_PLANS_DIVIDE_FROM = 16  # times less work: within a program (program.py) threads are at work already
+
+
 def call_on_threads(
     part: Callable[..., Any],
-    parts: Callable[..., Any],
+    parts: Callable[..., Any] | None,
     arguments: tuple[Any, ...],
     size: int,
     unit: int,
-    worth_it: bool,
+    work: int,
+    least: int,
 ) -> None:
     """part(*arguments, 0, size), or where that pays parts(*arguments, chunk, chunks).
 
     `part` computes [first, last) of `size` things, `parts` computes chunk after chunk of them on as
-    many threads; a chunk begins at a multiple of `unit`. While others are using the threads, the
-    calling thread does it alone.
+    many threads; a chunk begins at a multiple of `unit`. It pays from `least` of some measure of
+    work on, of which there is `work` to do. While others are using the threads, the calling thread
+    does it alone.
     """
-    divided = _divided(size, unit) if worth_it else None
+    if kept.calls is not None:  # whoever makes these calls takes the threads for all of them
+        shares: tuple[tuple[int, int], ...] = ()
+        if kept.on_threads and work * _PLANS_DIVIDE_FROM >= least:
+            shares = _shares(size, unit)
+        kept.calls.append(Call(part, arguments, (0, size), shares, parts if work >= least else None))
+        return
+    divided = _divided(size, unit) if parts is not None and work >= least else None
+    if divided is not None:
+        assert parts is not None
+        with borrowed() as count:
+            if count > 1:
+                parts(*arguments, *divided)
+                return
+    part(*arguments, 0, size)
+
+
+def how_many(work: int, least: int) -> int:
+    """Among how many threads `call_on_threads` would divide so much work."""
+    least = least if kept.calls is None else least // _PLANS_DIVIDE_FROM
+    allowed = _state["usable"] and (kept.calls is None or kept.on_threads)
+    return int(numba.get_num_threads()) if allowed and work >= least else 1
+
+
+def _shares(size: int, unit: int) -> tuple[tuple[int, int], ...]:
+    """(first, last) of each portion, or none where there would be but one."""
+    divided = _divided(size, unit)
     if divided is None:
-        call(part, *arguments, 0, size)
-    elif kept.calls is not None:  # whoever makes these calls takes the threads for all of them
-        call(parts, *arguments, *divided)
-    elif take():
-        try:
-            parts(*arguments, *divided)
-        finally:
-            give_back()
-    else:
-        part(*arguments, 0, size)
+        return ()
+    chunk, chunks = divided
+    return tuple((t * chunk, min(size, (t + 1) * chunk)) for t in range(chunks))
 
 
 def _divided(size: int, unit: int) -> tuple[int, int] | None:
-    if not _state["usable"] or not kept.on_threads:
+    if not _state["usable"]:
         return None
     count = numba.get_num_threads()
     if count == 1:

@@ -137,7 +137,7 @@ class _Vectors:
         return self.builder.shuffle_vector(x, y, low), self.builder.shuffle_vector(x, y, high)
 
 
-def _literal(argument: types.Type) -> int:
+def literal(argument: types.Type) -> int:
     """A number that must be known when the call is compiled."""
     if not isinstance(argument, types.IntegerLiteral):
         raise RequireLiteralValue("rows and vectors must be written as numbers")
@@ -169,7 +169,7 @@ def product_tile(
     a_at + r · down + k · along, b[k, j] at b_at + k · b_down + j, start and out alike. start may be
     out itself, to add to it, or a bias, with start_down = 0.
     """
-    R, V = _literal(rows), _literal(vectors)
+    R, V = literal(rows), literal(vectors)
     n = types.intp
     signature = types.void(
         rows, vectors, n, n, n, a, n, n, n, b, n, n, start, n, n, a.dtype, out, n, n

@@ -19,7 +19,7 @@ from npmlp.nn.functional.arguments import check_tensor
 from npmlp.nn.module import Module
 from npmlp.nn.parameter import Parameter
 from npmlp.nn.state import Report
-from npmlp.recording import cannot, do
+from npmlp.recording import Repeatable, cannot, do
 from npmlp.tensor import Tensor
 
 
@@ -151,9 +151,12 @@ class _BatchNorm(Module):
         )
 
 
-def _count(batches: Tensor) -> None:
+def _count_one(batches: Tensor) -> None:
     batches._data += 1  # in place, without a way through autograd
     batches._storage.version += 1
+
+
+_count = Repeatable(_count_one, first=_count_one)
 
 
 class BatchNorm1d(_BatchNorm):

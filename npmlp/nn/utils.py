@@ -16,7 +16,7 @@ from npmlp.autograd import no_grad
 from npmlp.errors import RunError
 from npmlp.kernels.tables import LIKE, Table, place_of
 from npmlp.ops.spec import Array
-from npmlp.recording import cannot, do, now
+from npmlp.recording import Repeatable, cannot, do, now
 from npmlp.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
@@ -62,7 +62,7 @@ def clip_grad_norm_(
         return _clip(grads, table, max_norm, norm_type, error_if_nonfinite)
     dtypes_ = [g._data.dtype for g in grads] or [dtypes.get_default_dtype().numpy]
     total = Tensor._wrap(np.empty((), np.result_type(*dtypes_)))
-    do("clip gradients", _clip_into, grads, table, max_norm, norm_type, error_if_nonfinite,
+    do("clip gradients", _CLIP, grads, table, max_norm, norm_type, error_if_nonfinite,
        total._data, writes=[g._data for g in grads], makes=(total._data,))  # fmt: skip
     return total
 
@@ -72,6 +72,26 @@ def _clip_into(
     error_if_nonfinite: bool, total: Array,
 ) -> None:  # fmt: skip
     total[()] = _clip(grads, table, max_norm, norm_type, error_if_nonfinite)._data
+
+
+def _will_clip(grads: list[Tensor], *_: Any) -> None:
+    for grad in grads:
+        grad._storage.version += 1
+
+
+def _clip_later(
+    grads: list[Tensor], table: Table | None, max_norm: float, norm_type: float,
+    error_if_nonfinite: bool, total: Array,
+) -> bool:  # fmt: skip
+    if table is None or norm_type != 2 or error_if_nonfinite:
+        return False
+    from npmlp.kernels.calls import call
+
+    call(_compiled().clip, table.rows, table.like, float(max_norm), total)
+    return True
+
+
+_CLIP = Repeatable(_clip_into, first=_will_clip, keep=_clip_later)
 
 
 def _clip(

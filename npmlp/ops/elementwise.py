@@ -6,6 +6,7 @@ activation.py the functions between a network's layers.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from npmlp.ops.spec import (
     BadInput,
     DTypes,
     Inputs,
+    Kernel,
     Layout,
     Needs,
     OpSpec,
@@ -28,6 +30,7 @@ from npmlp.ops.spec import (
 )
 
 PYTORCH = "PyTorch docs, torch."
+_COMPILE_FROM = 1 << 12  # entries
 
 
 def neg_forward(x: Array) -> Array:
@@ -234,11 +237,17 @@ def clone_backward(dout: Array, inputs: Inputs, outs: Inputs, needs: Needs) -> t
     return (dout,)
 
 
+def _many_floats(shapes: Shapes, dtypes: DTypes, attrs: Attrs) -> bool:
+    """Fewer are copied by NumPy before a kernel has begun."""
+    return dtypes[0] in (np.float32, np.float64) and math.prod(shapes[0]) >= _COMPILE_FROM
+
+
 CLONE = OpSpec(
     name="clone",
     forward=clone_forward,
     backward=clone_backward,
     layout=any_dtype,
+    kernels={"numba": Kernel("copy", "clone", when=_many_floats, forward_only=True)},
     samples=unary_samples,
     tol=ROUNDING,
     source=PYTORCH + "clone: x, in an array of its own",

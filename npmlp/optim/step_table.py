@@ -23,16 +23,18 @@ class Row:
     group : the number of its group
     grad : the gradient's array; an eager step forgets it, so that zero_grad frees its memory
     state : (key, Tensor, its array) of what the parameter's state has for the step
+    count : the array of the first in it, which for a rule that counts its steps is their number
     arrays : what the step changes
     table, line : the table that it is in and where; None where it is updated by itself
     waits : whether it is by itself for its gradient only
     """
 
-    __slots__ = ("arrays", "grad", "group", "line", "param", "state", "table", "waits")
+    __slots__ = ("arrays", "count", "grad", "group", "line", "param", "state", "table", "waits")
 
     def __init__(self, group: int, param: Tensor, grad: Any, state: list[Any]) -> None:
         self.group, self.param, self.grad, self.state = group, param, grad, state
         self.arrays: Arrays = ()
+        self.count: Any = state[0][2] if state else None
         self.table: Table | None = None
         self.line = 0
         self.waits = False
@@ -40,7 +42,9 @@ class Row:
     def has_its_state(self, states: dict[Any, Any]) -> bool:
         """Whether nobody has put other tensors or arrays in the place of the state's."""
         if self.state:
-            state = states.get(self.param, {})
+            state = states.get(self.param)
+            if state is None:
+                return False
             for key, tensor, array in self.state:
                 if state.get(key) is not tensor or tensor._data is not array:
                     return False
@@ -72,10 +76,11 @@ class Block:
     kind_of : which row of `rates` each row has
     """
 
-    __slots__ = ("kind_of", "moments", "numbers", "rates", "rows", "table")
+    __slots__ = ("groups", "kind_of", "moments", "numbers", "rates", "rows", "table")
 
     def __init__(self, rows: list[Row], table: Table) -> None:
         self.rows, self.table = rows, table
+        self.groups = [row.group for row in rows]
         self.numbers: list[Any] = []
         self.moments: list[Any] = []
         self.kind_of: list[int] = []

@@ -16,6 +16,7 @@ from npmlp.kernels.tables import RATES, Table
 from npmlp.ops.spec import Array
 from npmlp.optim.optimizer import Group, Optimizer, check_arrays
 from npmlp.optim.step_table import Arrays, Block, Row, StepTable
+from npmlp.recording import Repeatable
 from npmlp.tensor import Tensor
 
 
@@ -42,7 +43,8 @@ class TableOptimizer(Optimizer):
             row.grad = None
 
     def _repeated(self) -> Callable[[], None]:
-        return _Repeated(self)
+        step = _Repeated(self)
+        return Repeatable(step.run, step.first, step.keep, of=self)
 
     def _gather(self, latest: StepTable | None = None) -> StepTable:
         """Find the parameters that have a gradient; make the state of those that have none yet.
@@ -122,34 +124,58 @@ class TableOptimizer(Optimizer):
 
         Returns: the table for the next step, which after loaded state is another.
         """
-        if not self._fits(table):
-            table = self._lay_out([(row.group, row.param, row.grad) for row in table.rows])
+        table = self._fitting(table)
         self._run(table)
         return table
+
+    def _fitting(self, table: StepTable) -> StepTable:
+        return table if self._fits(table) else self._again(table)
+
+    def _again(self, table: StepTable) -> StepTable:
+        return self._lay_out([(row.group, row.param, row.grad) for row in table.rows])
 
     def _run(self, table: StepTable) -> None:
         numbers = [self._numbers(group) for group in self.param_groups]
         for block in table.blocks:
-            moments = self._moments(block.rows)
-            if moments != block.moments or numbers != block.numbers:
-                self._set_rates(block, numbers, moments)
+            self._bring_up_to_date(block, numbers)
             self._update_table(block.table, block.rates)
         for row, moment in zip(table.alone, self._moments(table.alone), strict=True):
             self._update_one(row.arrays, row.grad, moment, *numbers[row.group])
         for row in table.rows:
             row.param._storage.version += 1
 
-    def _set_rates(self, block: Block, numbers: list[Any], moments: list[Any]) -> None:
+    def _prepare(self, table: StepTable) -> tuple[StepTable, bool]:
+        """All of `_apply` but the kernels, and whether those kept for the table are still right."""
+        table = self._fitting(table)
+        numbers = [self._numbers(group) for group in self.param_groups]
+        same = [self._bring_up_to_date(block, numbers) for block in table.blocks]
+        for row in table.rows:
+            row.param._storage.version += 1
+        return table, all(same)
+
+    def _bring_up_to_date(self, block: Block, numbers: list[Any]) -> bool:
+        """Count a step, and set the rates for it. Returns: whether only numbers in them changed."""
+        moments = self._moments(block.rows)
+        if moments == block.moments and numbers == block.numbers:
+            return True
+        return self._set_rates(block, numbers, moments)
+
+    def _set_rates(self, block: Block, numbers: list[Any], moments: list[Any]) -> bool:
         """A row of rates for each group and moment; each parameter's number of its row."""
         kinds: dict[Any, int] = {}
         kind_of = [
-            kinds.setdefault((row.group, moment), len(kinds))
-            for row, moment in zip(block.rows, moments, strict=True)
+            kinds.setdefault(kind, len(kinds)) for kind in zip(block.groups, moments, strict=True)
         ]
-        if kind_of != block.kind_of:
+        same = kind_of == block.kind_of
+        if not same:
             block.table.rows[:, RATES] = block.kind_of = kind_of
-        block.rates = np.array([self._rates(moment, *numbers[g]) for g, moment in kinds])
+        rates = [self._rates(moment, *numbers[g]) for g, moment in kinds]
+        if len(rates) == len(block.rates):
+            block.rates[:] = rates  # in place: a plan's calls have this array
+        else:
+            block.rates, same = np.array(rates), False
         block.numbers, block.moments = numbers, moments
+        return same
 
     # ------------------------------------------------------------------------ for the subclasses
 
@@ -165,9 +191,10 @@ class TableOptimizer(Optimizer):
         """Count a step of each. What the rates depend on beside the options: the steps so far."""
         moments = []
         for row in rows:
-            count = row.state[0][2]
-            count.fill(count.item() + 1)  # for a 0-d array ten times as fast as += 1
-            moments.append(float(count))
+            count = row.count
+            steps = count.item() + 1
+            count.fill(steps)  # for a 0-d array ten times as fast as += 1
+            moments.append(steps)
         return moments
 
     def _rates(self, moment: Any, *numbers: Any) -> tuple[float, ...]:
@@ -184,17 +211,41 @@ class TableOptimizer(Optimizer):
 
 
 class _Repeated:
-    """A step of a plan: gathered once, applied at every call."""
+    """A step of a plan (recording.Repeatable): gathered once, applied at every call."""
 
     def __init__(self, optimizer: TableOptimizer) -> None:
         self.optimizer = optimizer
         self.table: StepTable | None = None
+        self.kept: StepTable | None = None  # whose kernels are among the plan's calls
 
-    def __call__(self) -> None:
+    def run(self) -> None:
+        """A whole step."""
+        self.table = self.optimizer._apply(self._current())
+
+    def _current(self) -> StepTable:
+        """The table; with new state for the same gradients where somebody has replaced it."""
         table, states = self.table, self.optimizer.state
-        if table is None or not all(row.has_its_state(states) for row in table.rows):
-            table = self.optimizer._gather()
-        self.table = self.optimizer._apply(table)
+        if table is None:
+            return self.optimizer._gather()
+        if not all(row.has_its_state(states) for row in table.rows):
+            return self.optimizer._again(table)
+        return table
+
+    def first(self) -> bool:
+        """What Python does of a step: read the options, count. The kept calls do the rest."""
+        table = self._current()
+        self.table, same = self.optimizer._prepare(table)
+        return same and self.table is self.kept
+
+    def keep(self) -> bool:
+        """Make the kernels' calls, with the rates where `first` will put those of each step."""
+        table = self.table
+        if table is None or table.alone:
+            return False
+        self.kept = table
+        for block in table.blocks:
+            self.optimizer._update_table(block.table, block.rates)
+        return True
 
 
 def count_of(steps: Any) -> Tensor:

@@ -55,6 +55,8 @@ class Explanation:
     machine: Machine
     arena: int
     without_reuse: int
+    between: float
+    """seconds that pass between the calls: in Python, and until the threads are at work"""
 
     @property
     def seconds(self) -> float:
@@ -86,16 +88,12 @@ class Explanation:
             "",
             f"{count} calls on {_threads(self.threads)}. The arithmetic is "
             f"{total / self.seconds / 1e9:.0f} GFLOP/s, of a peak of {peak / 1e9:.0f} in float32.",
-            f"Calls alone cost {1e6 * self._calling:.1f} µs ({self._calling / self.seconds:.0%}): "
-            "the smaller a batch, the larger that share.",
+            f"Between the calls pass {1e6 * self.between:.1f} µs more: the smaller a batch, the larger "
+            "that share.",
             f"Intermediate arrays take {self.arena / 1e3:,.0f} kB, and would take "
             f"{self.without_reuse / 1e3:,.0f} kB side by side.",
         ]
         return "\n".join(lines)
-
-    @property
-    def _calling(self) -> float:
-        return self.machine.call_seconds * sum(row.calls for row in self.rows)
 
     def figure(self) -> Any:
         """The rows as bars, the least possible time in each: a matplotlib Figure."""
@@ -146,7 +144,7 @@ def explain(recording: Any) -> Explanation:
     entries: list[Entry] = recording.entries
     with _Kept(entries):
         recording.replay(count)  # what is compiled, and made for the first time
-        times, calls = _timed(recording, count)
+        times, calls, between = _timed(recording, count)
         works = [work_of(entry) for entry in entries]  # now that the optimizer has its state
     rows = []
     for entry, its_calls, seconds, work in zip(entries, calls, times, works, strict=True):
@@ -158,29 +156,23 @@ def explain(recording: Any) -> Explanation:
             Row(entry.name, _shapes(entry), len(its_calls), work.flops, work.bytes, seconds, limit)
         )
     arena = recording.arena
-    return Explanation(rows, count, machine, arena.size, arena.without_reuse)
+    return Explanation(rows, count, machine, arena.size, arena.without_reuse, between)
 
 
-def _timed(recording: Any, threads: int) -> tuple[list[float], list[list[Call]]]:
-    """The median time of every entry over some replays, and the entries' calls."""
-    calls = recording.calls(threads)
-    seconds: list[list[float]] = [[] for _ in calls]
+def _timed(recording: Any, threads: int) -> tuple[list[float], list[list[Call]], float]:
+    """The median time of every entry over some replays, the entries' calls, and the time between."""
     clock = time.perf_counter
-    # what reading the clock costs is in every time
-    empty = statistics.median([-(clock() - clock()) for _ in range(101)])
-
-    def once() -> None:
-        for its_calls, its_seconds in zip(calls, seconds, strict=True):
-            began = clock()
-            for function, arguments in its_calls:
-                function(*arguments)
-            its_seconds.append(max(0.0, clock() - began - empty))
-
+    times: list[list[float]] = []
+    others: list[float] = []
     until = clock() + SECONDS
-    with recording.on_threads(threads):
-        while len(seconds[0]) < BATCHES or clock() < until:
-            once()
-    return [statistics.median(each) for each in seconds], calls
+    with recording.on_threads(threads) as count:
+        while len(times) < BATCHES or clock() < until:
+            each, other = recording.way(count).seconds(recording.inputs)
+            times.append(each)
+            others.append(other)
+        calls = [p.calls + [c for c in (p.first,) if c] for p in recording.way(count).prepared]
+    medians = [statistics.median(each) for each in zip(*times, strict=True)]
+    return medians, calls, statistics.median(others)
 
 
 def _dtype(entry: Entry) -> Any:

@@ -7,16 +7,16 @@ its oracle, whose results are copied to their places.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from npmlp import config
+from npmlp.kernels.calls import Call, keeping
 from npmlp.ops.spec import Array, OpSpec
-from npmlp.plan.tape import Action, Backward, Entry, Forward
-
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
+from npmlp.plan.tape import Action, Backward, Entry, Forward, owner, set_grad
+from npmlp.recording import Repeatable
 
 
 def scratch_of(entry: Entry) -> tuple[Any, ...]:
@@ -32,34 +32,62 @@ def _has_kernel(entry: Backward) -> bool:
     return entry.kernel is not None and not entry.kernel.forward_only
 
 
-def prepare(entry: Entry, scratch: tuple[Array, ...], on_threads: bool) -> list[Call]:
-    """The calls of one entry, on the plan's arrays."""
+def prepare(
+    entry: Entry, scratch: tuple[Array, ...], on_threads: bool, written: set[int]
+) -> Prepared:
+    """What a replay does of one entry, on the plan's arrays.
+
+    Parameters: `written`, ids of the memory that entries write.
+    """
     if isinstance(entry, Forward):
-        return _forward(entry, scratch, on_threads)
+        return Prepared(_forward(entry, scratch, on_threads))
     if isinstance(entry, Backward):
-        return _backward(entry, scratch, on_threads)
+        return Prepared(_backward(entry, scratch, on_threads))
     assert isinstance(entry, Action)
-    return [(entry.function, entry.arguments)]
+    return _action(entry, on_threads, written)
+
+
+@dataclass
+class Prepared:
+    """Of one entry: its calls, in their place among the others'; what Python does before all of
+    them (recording.Repeatable); and what it does after them.
+    """
+
+    calls: list[Call]
+    first: Call | None = None
+    last: Call | None = None
+
+
+def _action(entry: Action, on_threads: bool, written: set[int]) -> Prepared:
+    function, arguments = entry.function, entry.arguments
+    if function is set_grad:
+        return Prepared([], last=Call(function, arguments))
+    if isinstance(function, Repeatable):
+        first = Call(function.first, arguments)
+        if function.keep is not None:
+            with keeping(on_threads) as calls:
+                kept = function.keep(*arguments)
+            if kept:
+                return Prepared(calls, first)
+        elif not any(id(owner(a)) in written for a in entry.reads()):
+            return Prepared([], first)
+    return Prepared([Call(function, arguments)])
 
 
 def _forward(entry: Forward, scratch: Any, on_threads: bool) -> list[Call]:
     if entry.kernel is not None:
-        from npmlp.kernels.calls import keeping
-
         with keeping(on_threads) as calls:
             entry.kernel.forward(entry.inputs, entry.outs, scratch, **entry.attrs)
         return calls
     if _aliases(entry.outs, entry.inputs):
         return []
-    return [(_oracle_forward, (entry.spec, entry.inputs, entry.attrs, entry.outs))]
+    return [Call(_oracle_forward, (entry.spec, entry.inputs, entry.attrs, entry.outs))]
 
 
 def _backward(entry: Backward, scratch: Any, on_threads: bool) -> list[Call]:
     dout, inputs, outs, grads = entry.dout, entry.inputs, entry.outs, entry.grads
     if _has_kernel(entry):
         assert entry.kernel is not None
-        from npmlp.kernels.calls import keeping
-
         with keeping(on_threads) as calls:
             entry.kernel.backward(dout, inputs, outs, grads, scratch, **entry.attrs)
         return calls
@@ -70,7 +98,14 @@ def _backward(entry: Backward, scratch: Any, on_threads: bool) -> list[Call]:
     if all(g is None for g in written):
         return []
     arguments = (entry.spec, dout, inputs, outs, entry.needs, entry.shapes, entry.attrs, written)
-    return [(_oracle_backward, arguments)]
+    return [Call(_oracle_backward, arguments)]
+
+
+def written_by(entry: Entry) -> list[Array]:
+    """The arrays that an entry writes; what a reshape gives has not been written by it."""
+    if isinstance(entry, Forward) and entry.kernel is None and _aliases(entry.outs, entry.inputs):
+        return []
+    return entry.writes()
 
 
 def _aliases(outs: tuple[Array, ...], inputs: tuple[Any, ...]) -> bool:
@@ -103,3 +138,4 @@ def _oracle_backward(
             if to is not None:
                 grad = unbroadcast(np.asarray(grad), shape) if spec.broadcasts else grad
                 np.copyto(to, grad)
+

@@ -16,8 +16,9 @@ from npmlp.grad_mode import mode
 from npmlp.ops.spec import Array
 from npmlp.plan.arena import Arena
 from npmlp.plan.fuse import fuse
-from npmlp.plan.prepare import Call, prepare, scratch_of
+from npmlp.plan.prepare import prepare, scratch_of, written_by
 from npmlp.plan.tape import Tape, owner, parameters_of
+from npmlp.plan.way import Way
 from npmlp.recording import now
 from npmlp.tensor import Tensor
 
@@ -47,8 +48,8 @@ class Recording:
         older = set(tape.older)
         self.arena = Arena(entries, older | seen, scratch)
         self.entries = [self.arena.moved(entry) for entry in entries]
-        self._calls: dict[int, list[list[Call]]] = {}
-        self._one_after_another: dict[int, list[Call]] = {}
+        self._written = {id(owner(a)) for entry in self.entries for a in written_by(entry)}
+        self._ways: dict[int, Way] = {}
 
     def holds(self) -> bool:
         """Whether a replay would do what the step would do now."""
@@ -69,30 +70,24 @@ class Recording:
                 return False
         return True
 
-    def calls(self, threads: int) -> list[list[Call]]:
-        """The calls of every entry, for a number of threads."""
-        if threads not in self._calls:
-            self._calls[threads] = [
-                prepare(entry, scratch, threads > 1)
-                for entry, scratch in zip(self.entries, self.arena.scratch, strict=True)
-            ]
-            self._one_after_another[threads] = list(itertools.chain(*self._calls[threads]))
-        return self._calls[threads]
+    def way(self, threads: int) -> Way:
+        """How a number of threads replays the step."""
+        if threads not in self._ways:
+            self._ways[threads] = Way(
+                [
+                    prepare(entry, scratch, threads > 1, self._written)
+                    for entry, scratch in zip(self.entries, self.arena.scratch, strict=True)
+                ],
+                threads,
+                self.inputs,
+                lambda own: id(owner(own)) in self._written,
+            )
+        return self._ways[threads]
 
     def run(self, arrays: list[Array]) -> Any:
         """Replay the step on inputs. Returns: what the step returned, with the new values."""
-        for to, array in zip(self.inputs, arrays, strict=True):
-            if to is not array:
-                np.copyto(to, array)
-        if self._threads is None:
-            self.replay(1)
-        elif (count := self._threads.numba.get_num_threads()) > 1 and self._threads.take():
-            try:
-                self.replay(count)
-            finally:
-                self._threads.give_back()
-        else:
-            self.replay(1)
+        with self.on_threads(config.get_num_threads()) as count:
+            self.replay(count, arrays)
         return _each_tensor(self.result, _copy)
 
     @contextlib.contextmanager
@@ -106,12 +101,17 @@ class Recording:
         finally:
             self._threads.give_back()
 
-    def replay(self, threads: int) -> None:
-        """Make the calls."""
-        if threads not in self._calls:
-            self.calls(threads)
-        for function, arguments in self._one_after_another[threads]:
-            function(*arguments)
+    def replay(self, threads: int, arrays: list[Array] | None = None) -> None:
+        """Do what the step does, on the inputs of the last time or on others."""
+        way = self.way(threads)
+        arrays = self.inputs if arrays is None else arrays
+        if not way.begin(arrays):
+            self._ways.clear()
+            way = self.way(threads)
+            way.take(arrays)
+        for step in way.steps:
+            step()
+        way.end()
 
 
 class Plan:

@@ -31,7 +31,7 @@ def parameters_of(optimizer: Any) -> tuple[int, ...]:
 
 def optimizer_of(function: Any) -> Any:
     """The optimizer whose step a function is, or None."""
-    found = getattr(function, "optimizer", getattr(function, "__self__", None))
+    found = getattr(function, "of", getattr(function, "__self__", None))
     return found if hasattr(found, "param_groups") else None
 
 
@@ -108,7 +108,8 @@ class Action(Entry):
         return [*self.makes, *self.changes]
 
 
-def _set_grad(leaf: Any, grad: Any) -> None:
+def set_grad(leaf: Any, grad: Any) -> None:
+    """What a replay does of recording.set_grad."""
     leaf._grad = grad
 
 
@@ -275,7 +276,7 @@ class Tape:
         self.given.add(id(leaf))
         if grad is not None:
             self.shown.append(grad)
-        self.entries.append(Action("set .grad", _set_grad, (leaf, grad)))
+        self.entries.append(Action("set .grad", set_grad, (leaf, grad)))
 
     def found_grads(self, leaves: Iterable[Any]) -> None:
         """The gradients that leaves have are read, or added to."""

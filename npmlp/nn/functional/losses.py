@@ -18,7 +18,7 @@ from npmlp.errors import DataError, DTypeError, NpmlpError, ShapeError
 from npmlp.nn.functional.arguments import check_constant, check_tensor, choose_reduction
 from npmlp.ops import classification, loss, probability
 from npmlp.ops.spec import Array, OpSpec
-from npmlp.recording import check_readable, do
+from npmlp.recording import Repeatable, check_readable, do
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -158,7 +158,7 @@ def _rows(op: str, input: Tensor, target: Tensor, ignore_index: int) -> tuple[Te
             f"{shape}{hint}"
         )
     classes = input.shape[-1] if len(shape) == 1 else shape[1]
-    do("check classes", _check_classes, op, target._data, classes, ignore_index)
+    do("check classes", Repeatable(_check_classes, first=_check_classes), op, target._data, classes, ignore_index)
     if len(shape) == 1:
         input = functions.unsqueeze(input, 0)
     elif len(shape) > 2:

@@ -16,7 +16,7 @@ from npmlp.ops import dropout as dropout_ops
 from npmlp.ops import norm
 from npmlp.ops.common import check_float
 from npmlp.ops.spec import Array
-from npmlp.recording import do
+from npmlp.recording import Repeatable, do
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -99,16 +99,30 @@ def _check_statistics(
             )
 
 
-def _move(running: Tensor, batch: Any, factor: np.float64, momentum: float) -> None:
+def _move_now(running: Tensor, batch: Any, factor: np.float64, momentum: float) -> None:
     """running = (1 - momentum) · running + momentum · factor · batch, rounded once, as PyTorch."""
-    if config.get_kernels() == "numba" and running._data.flags.writeable:
-        from npmlp.kernels.norm import move_statistics
-
-        move_statistics(running._data, batch, float(factor), float(momentum))
+    if not _moved_by_kernel(running, batch, factor, momentum):
+        kept = (1 - momentum) * running._data.astype(np.float64)
+        running._write(kept + momentum * (batch * factor).astype(np.float64))
+    else:
         running._storage.version += 1
-        return
-    kept = (1 - momentum) * running._data.astype(np.float64)
-    running._write(kept + momentum * (batch * factor).astype(np.float64))
+
+
+def _moved_by_kernel(running: Tensor, batch: Any, factor: np.float64, momentum: float) -> bool:
+    if config.get_kernels() != "numba" or not running._data.flags.writeable:
+        return False
+    from npmlp.kernels.calls import call
+    from npmlp.kernels.norm import move_statistics
+
+    call(move_statistics, running._data, batch, float(factor), float(momentum))
+    return True
+
+
+def _will_move(running: Tensor, *_: Any) -> None:
+    running._storage.version += 1
+
+
+_move = Repeatable(_move_now, first=_will_move, keep=_moved_by_kernel)
 
 
 def layer_norm(
@@ -189,8 +203,19 @@ def _draw_mask(keep: Array, p: float) -> None:
     do("dropout mask", _fill_mask, keep.transpose(order), p, makes=(keep,))
 
 
-def _fill_mask(keep: Array, p: float) -> None:
+def _fill_mask_now(keep: Array, p: float) -> None:
     random.default_generator.dropout_mask(keep.shape, p, out=keep)
+
+
+def _will_fill_mask(keep: Array, p: float) -> None:
+    random.default_generator.will_draw()
+
+
+def _fill_mask_later(keep: Array, p: float) -> bool:
+    return random.default_generator.keep_dropout_mask(p, keep)
+
+
+_fill_mask = Repeatable(_fill_mask_now, first=_will_fill_mask, keep=_fill_mask_later)
 
 
 def _memory_order(x: Array) -> list[int]:

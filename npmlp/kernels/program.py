@@ -1,0 +1,419 @@
+"""A list of compiled calls, made by one compiled loop on all threads at once.
+
+Called from Python, a kernel costs a microsecond before it has done anything, and to wake threads
+for it costs more: too much for the small kernels of a small network. A plan knows its calls ahead.
+So each thread is given a program, a list of numbers in memory:
+
+    a function's address, then its arguments as the machine passes them         a call
+    0                                                                           a barrier
+    -1                                                                          the end
+
+Thread t makes the calls of its own program: of a kernel that is divided, the call for its portion;
+of one that is not, thread 0 makes the call and the others have none. Where a call may need what
+another thread has made, all programs have a barrier: each thread waits there until all have come.
+It asks again and again, which takes some tenths of a microsecond when all are at work.
+
+The threads are those of Numba's `prange`, one iteration each. If the system gives fewer, or one
+comes too late, thread 0 makes the calls of all programs, up to each barrier one after another: no
+portion needs another, and the bits are the same.
+
+How a function is called by its address. Numba compiles kernel(array, 3, 0.5) into a function of
+plain numbers, as C has them: a place for its result, a place for an error, then for each array its
+owner twice (nobody: 0), size, itemsize, address, lengths and steps, and each number as it is. The
+convention of 64-bit Unix (System V AMD64 ABI, section 3.2.3) puts the first six whole numbers and
+addresses in registers, the first eight floating-point numbers in others, and what is left on the
+stack, in order, eight bytes each. A caller that fills all of the registers, and puts more on the
+stack than a function reads, has called it correctly: so one piece of code calls them all.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types, typeof
+from numba.core import cgutils
+from numba.core.dispatcher import Dispatcher
+from numba.extending import intrinsic
+
+from npmlp.kernels.cache import njit, numba, prange
+from npmlp.kernels.calls import Call
+from npmlp.kernels.tile import literal
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+AVAILABLE = (
+    sys.platform in ("linux", "darwin")
+    and platform.machine() in ("x86_64", "AMD64")
+    and not numba.config.DISABLE_JIT
+)
+"""Whether calls are made so on this system; elsewhere Python makes them, to the same bits."""
+
+_BARRIER, _END = 0, -1
+_WHOLE, _FLOATING = 6, 8  # registers for arguments
+_STACKS = (0, 16, 32, 48, 64, 96, 128)  # words on the stack, of which a call takes the next size
+_HEAD = 2 + _FLOATING + _WHOLE  # address, words on the stack, registers
+
+
+# ------------------------------------------------------------------------ what Numba has no word for
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+
+def _address_of(context: Any, builder: ir.IRBuilder, type_: Any, array: Any, at: Any) -> ir.Value:
+    return builder.gep(context.make_array(type_)(context, builder, array).data, [at])
+
+
+@intrinsic
+def _call(typing: Any, code: Any, at: Any, stack: Any) -> Any:
+    """Call code[at] with the registers and `stack` words, written as a number, that follow it.
+
+    Returns: 0, or another number where the function raised.
+    """
+    size = literal(stack)
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        code_, at_, _ = values
+        first = _address_of(context, builder, code, code_, at_)
+
+        def word(i: int) -> ir.Value:
+            return builder.gep(first, [ir.Constant(_I64, i)])
+
+        double = ir.DoubleType()
+        places = range(2 + _FLOATING, _HEAD + size)
+        whole = [builder.load(word(i)) for i in places]
+        floating = [
+            builder.load(builder.bitcast(word(2 + i), double.as_pointer()))
+            for i in range(_FLOATING)
+        ]
+        kinds = [*[_I64] * _WHOLE, *[double] * _FLOATING, *[_I64] * size]
+        type_ = ir.FunctionType(_I32, kinds)
+        function = builder.inttoptr(builder.load(first), type_.as_pointer())
+        status = builder.call(function, [*whole[:_WHOLE], *floating, *whole[_WHOLE:]])
+        return builder.sext(status, _I64)
+
+    return types.int64(code, types.int64, stack), write
+
+
+@intrinsic
+def _add(typing: Any, words: Any, at: Any, value: Any) -> Any:
+    """words[at] += value, in one go for all threads. Returns: what was there before."""
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        place = _address_of(context, builder, words, values[0], values[1])
+        return builder.atomic_rmw("add", place, values[2], "seq_cst")
+
+    return types.int64(words, types.int64, types.int64), write
+
+
+@intrinsic
+def _look(typing: Any, words: Any, at: Any) -> Any:
+    """words[at] as other threads have left it."""
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        place = _address_of(context, builder, words, *values)
+        return builder.load_atomic(place, "seq_cst", 8)
+
+    return types.int64(words, types.int64), write
+
+
+@intrinsic
+def _put(typing: Any, words: Any, at: Any, value: Any) -> Any:
+    """words[at] = value, for other threads to see."""
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        place = _address_of(context, builder, words, values[0], values[1])
+        builder.store_atomic(values[2], place, "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(words, types.int64, types.int64), write
+
+
+def _function(name: str, result: ir.Type, doc: str) -> Any:
+    """A function of the system or of LLVM without arguments."""
+
+    @intrinsic
+    def function(typing: Any) -> Any:
+        def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+            type_ = ir.FunctionType(result, [])
+            found = builder.call(cgutils.get_or_insert_function(builder.module, type_, name), [])
+            return found if result is _I64 else context.get_dummy_value()
+
+        return (types.int64 if result is _I64 else types.void)(), write
+
+    function.__doc__ = doc
+    return function
+
+
+_pause = _function("llvm.x86.sse2.pause", ir.VoidType(), "Wait some cycles, as in a loop that asks.")
+_give_way = _function("sched_yield", _I32, "Let the system run another program on this core.")
+_clock = _function("llvm.readcyclecounter", _I64, "The processor's clock.")
+
+
+# ---------------------------------------------------------------------------------- the loops
+#
+# The threads' common words, each in a cache line of its own.
+_ARRIVED, _DECISION, _BARRIERS, _FAILED = 0, 8, 16, 24
+_TOGETHER, _ALONE = 1, 2  # the decision
+_PATIENCE = 3000  # pauses, some 100 µs: so long thread 0 waits for the others to begin
+_ASKS = 2000  # pauses at a barrier before a thread lets other programs run
+
+
+@njit()
+def _follow(code: Array, at: int, common: Array, stamps: Array) -> int:
+    """Make the calls of one program up to the next barrier.
+
+    Returns: where the program goes on after it, -1 at its end. `stamps`: for each call of the
+    program the clock after it, if there is room.
+    """
+    while code[at] != _END:
+        if code[at] == _BARRIER:
+            return at + 1
+        stack = code[at + 1]
+        if stack <= 16:
+            status = _call(code, at, 16) if stack > 0 else _call(code, at, 0)
+        elif stack <= 48:
+            status = _call(code, at, 48) if stack > 32 else _call(code, at, 32)
+        elif stack <= 64:
+            status = _call(code, at, 64)
+        else:
+            status = _call(code, at, 128) if stack > 96 else _call(code, at, 96)
+        if status != 0:
+            _put(common, _FAILED, at + 1)
+        at += _HEAD + stack
+        _stamp(stamps)
+    return -1
+
+
+@njit()
+def _stamp(stamps: Array) -> None:
+    """Write down what the clock shows now, if there is room: stamps[0] counts what follows it."""
+    if stamps.size:
+        stamps[0] += 1
+        stamps[stamps[0]] = _clock()
+
+
+@njit()
+def _wait(common: Array, at: int, least: int) -> None:
+    """Until common[at] is `least` or more."""
+    asked = 0
+    while _look(common, at) < least:
+        asked += 1
+        if asked < _ASKS:
+            _pause()
+        else:
+            _give_way()
+
+
+@njit()
+def _decide(common: Array, parties: int) -> bool:
+    """Thread 0: whether all others have come."""
+    for _ in range(_PATIENCE):
+        if _look(common, _ARRIVED) == parties - 1:
+            _put(common, _DECISION, _TOGETHER)
+            return True
+        _pause()
+    _put(common, _DECISION, _ALONE)
+    return False
+
+
+@njit()
+def _all_programs(codes: Array, common: Array, stamps: Array) -> None:
+    """On one thread: of each program the calls up to a barrier, in turn; then up to the next."""
+    at = np.zeros(codes.shape[0], np.int64)
+    _stamp(stamps[0])
+    while True:
+        for t in range(codes.shape[0]):
+            at[t] = _follow(codes[t], at[t], common, stamps[t])
+        if at[0] < 0:
+            return
+        _stamp(stamps[0])
+
+
+@njit()
+def _one_program(codes: Array, t: int, common: Array, stamps: Array) -> None:
+    """Thread t of all."""
+    parties = codes.shape[0]
+    if t == 0:
+        if not _decide(common, parties):
+            _all_programs(codes, common, stamps)
+            return
+    else:
+        _add(common, _ARRIVED, 1)
+        _wait(common, _DECISION, _TOGETHER)
+        if _look(common, _DECISION) == _ALONE:
+            return
+    at, barriers = 0, 0
+    _stamp(stamps[t])
+    while True:
+        at = _follow(codes[t], at, common, stamps[t])
+        if at < 0:
+            return
+        barriers += 1
+        _add(common, _BARRIERS, 1)
+        _wait(common, _BARRIERS, barriers * parties)
+        _stamp(stamps[t])
+
+
+@njit(parallel=True)
+def _on_threads(codes: Array, common: Array, stamps: Array) -> None:
+    for t in prange(codes.shape[0]):
+        _one_program(codes, t, common, stamps)
+
+
+@njit()
+def _tick() -> int:
+    return _clock()
+
+
+@functools.cache
+def _seconds_per_tick() -> float:
+    """Of the processor's clock, whose rate is fixed and written nowhere."""
+    ticks, began = _tick(), time.perf_counter()
+    while time.perf_counter() < began + 0.02:
+        pass
+    return (time.perf_counter() - began) / (_tick() - ticks)
+
+
+# --------------------------------------------------------------------------- calls as numbers
+
+
+def compiled(call: Call) -> bool:
+    """Whether a call can be part of a program: its function is compiled, its arguments are plain."""
+    return AVAILABLE and isinstance(call.function, Dispatcher)
+
+
+class _Words:
+    """The arguments of one call, as the convention sorts them."""
+
+    def __init__(self) -> None:
+        self.whole: list[int] = []
+        self.floating: list[int] = []
+        self.arrays: list[tuple[int, int]] = []  # the number of a word, and the address in it
+
+    def add(self, value: Any) -> None:
+        """Append an argument."""
+        if isinstance(value, np.ndarray):
+            address = value.__array_interface__["data"][0]
+            self.arrays.append((len(self.whole) + 4, address))
+            self.whole += [0, 0, value.size, value.itemsize, address, *value.shape, *value.strides]
+        elif isinstance(value, tuple):
+            for part in value:
+                self.add(part)
+        elif value is None:
+            self.whole.append(0)
+        elif isinstance(value, (float, np.float64)):
+            self.floating.append(*struct.unpack("q", struct.pack("d", value)))
+        elif isinstance(value, np.float32):
+            self.floating.append(*struct.unpack("q", struct.pack("fxxxx", value)))
+        elif isinstance(value, (bool, int, np.integer, np.bool_)):
+            self.whole.append(int(value))
+        else:
+            raise TypeError(f"a program cannot pass on a {type(value).__name__}")
+
+
+def _address(function: Any, arguments: tuple[Any, ...]) -> int:
+    """Where the code for such arguments is; it is compiled, or loaded, if it has to be."""
+    signature = tuple(typeof(a) for a in arguments)
+    function.compile(signature)
+    compiled_for = function.overloads[signature]
+    name = compiled_for.fndesc.llvm_func_name
+    return int(compiled_for.library.get_pointer_to_function(name))
+
+
+class Program:
+    """Calls that are made one after another, each as if the one before had ended.
+
+    Parameters: `calls`, of which `compiled` is true; `threads`, for how many.
+    """
+
+    def __init__(self, calls: Sequence[Call], threads: int) -> None:
+        self.calls = calls  # and with them all arrays, whose addresses alone are in the programs
+        self._place = np.zeros(8 * 8, np.int64)  # for results and errors, and a cache line between
+        self._common = np.zeros(8 * 8, np.int64)
+        self._nothing = np.zeros((threads, 0), np.int64)
+        self._arrays: list[tuple[int, int, int]] = []  # program, place and address of each
+        codes: list[list[int]] = [[] for _ in range(threads)]
+        self._order: list[int] = []  # of the clock's readings in thread 0, for which call each is
+        before = True  # whether thread 0 alone has been at work since the last barrier
+        for i, call in enumerate(calls):
+            divided = threads > 1 and len(call.shares) > 1
+            if codes[0] and (divided or not before):
+                for code in codes:
+                    code.append(_BARRIER)
+                self._order.append(i - 1)
+            self._order.append(i)
+            for t, share in enumerate(call.shares if divided else (call.whole,)):
+                words, places = self._call(call, share)
+                self._arrays += [(t, len(codes[t]) + at, address) for at, address in places]
+                codes[t] += words
+            before = not divided
+        length = max(map(len, codes)) + 1
+        self.codes = np.full((threads, length), _END, np.int64)
+        for row, code in zip(self.codes, codes, strict=True):
+            row[: len(code)] = code
+
+    def places_of(self, array: Array) -> list[tuple[Array, int, int]]:
+        """Where the programs have the address of an array, or of a view of its memory: as (program,
+        number of the word, bytes from the array's beginning).
+        """
+        begin = array.__array_interface__["data"][0]
+        return [
+            (self.codes[t], at, address - begin)
+            for t, at, address in self._arrays
+            if begin <= address < begin + max(1, array.nbytes)
+        ]
+
+    def _call(
+        self, call: Call, share: tuple[int, ...]
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """A call's words, and where among them arrays' addresses are."""
+        arguments = (*call.arguments, *share)
+        words = _Words()
+        result = self._place.__array_interface__["data"][0]
+        words.whole += [result, result + 64]
+        for argument in arguments:
+            words.add(argument)
+        stack = next(s for s in _STACKS if s >= len(words.whole) - _WHOLE)
+        if len(words.floating) > _FLOATING:
+            raise TypeError("a program passes on eight floating-point numbers at most")
+        code = [
+            _address(call.function, arguments),
+            stack,
+            *words.floating, *[0] * (_FLOATING - len(words.floating)),
+            *words.whole, *[0] * (_WHOLE + stack - len(words.whole)),
+        ]  # fmt: skip
+        return code, [(2 + _FLOATING + at, address) for at, address in words.arrays]
+
+    def __call__(self) -> None:
+        """Make the calls. Whoever does so has the threads (threads.take)."""
+        self._run(self._nothing)
+
+    def seconds(self) -> tuple[list[float], float]:
+        """Make the calls. Returns: how long each took, and what it took besides to begin and end.
+
+        That all threads have to meet after a call is part of its time.
+        """
+        stamps = np.zeros((len(self.codes), 2 * len(self.calls) + 2), np.int64)
+        began = time.perf_counter()
+        self._run(stamps)
+        whole = time.perf_counter() - began
+        passed = np.diff(stamps[0, 1 : stamps[0, 0] + 1]) * _seconds_per_tick()
+        taken = [0.0] * len(self.calls)
+        for i, seconds in zip(self._order, passed, strict=True):
+            taken[i] += float(seconds)
+        return taken, max(0.0, whole - sum(taken))
+
+    def _run(self, stamps: Array) -> None:
+        if len(self.codes) == 1:
+            _all_programs(self.codes, self._common, stamps)
+        else:
+            self._common[:] = 0
+            _on_threads(self.codes, self._common, stamps)
