@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from npmlp.kernels import direct
 from npmlp.kernels.cache import njit
 from npmlp.kernels.calls import call, in_order
 from npmlp.kernels.ladder import Matrix
 from npmlp.kernels.matmul import memory
 from npmlp.kernels.panels import pack_rows, product
+from npmlp.kernels.scratch import columns_scratch, is_direct
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]
@@ -35,6 +37,13 @@ def conv2d_forward(
 ) -> None:
     """out[n, k] = Σ_c weight[k, c] ⋆ x[n, c] + bias[k], ⋆ the cross-correlation."""
     x, weight, bias = inputs
+    attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    if is_direct(weight.shape, stride):
+        if direct.AVAILABLE:
+            shape = direct.shape_of(x, weight, padding, dilation, groups)
+            direct.forward(in_order(x), in_order(weight), _or_none(bias, weight), shape, outs[0])
+            return
+        scratch = _columns(inputs, attrs)[0]
     columns, lines = scratch
     x, w = in_order(x), _matrices(weight, groups)
     bias = columns[0, 0, :0] if bias is None else in_order(bias)
@@ -67,6 +76,13 @@ def conv2d_backward(
     """
     x, weight, _ = inputs
     dx, dweight, dbias = grads
+    attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    if is_direct(weight.shape, stride):
+        if direct.AVAILABLE:
+            shape = direct.shape_of(x, weight, padding, dilation, groups)
+            direct.backward(dout, None, None, (x, weight), grads, scratch, shape)
+            return
+        scratch = _columns((x, weight, None), attrs)[1]
     N, channels, OH, OW = dout.shape
     K = channels // groups
     d = dout.reshape(N, channels, OH * OW)
@@ -95,6 +111,39 @@ def conv2d_backward(
             for g in range(groups):
                 call(im2col, x[n:], g * C, geometry, lines, part)
                 call(_add_dweight, d[n:], part, g * K, partial, panels, dw[g])
+
+
+def conv_relu_pool_forward(
+    inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any, stride: Pair, padding: Pair,
+    dilation: Pair, groups: int,
+) -> None:  # fmt: skip
+    """outs = the largest of each 2 × 2 of max(0, convolution), and where it was in its plane."""
+    x, weight, bias = inputs
+    shape = direct.shape_of(x, weight, padding, dilation, groups)
+    direct.forward_pooled(in_order(x), in_order(weight), _or_none(bias, weight), shape, *outs)
+
+
+def conv_relu_pool_backward(
+    dout: Array, inputs: tuple[Any, ...], outs: tuple[Any, ...], grads: tuple[Any, ...],
+    scratch: tuple[Any, ...], stride: Pair, padding: Pair, dilation: Pair, groups: int,
+) -> None:  # fmt: skip
+    """As conv2d's, from dout where it was the largest's, and above 0."""
+    x, weight, _ = inputs
+    shape = direct.shape_of(x, weight, padding, dilation, groups)
+    direct.backward(dout, *outs, (x, weight), grads, scratch, shape)
+
+
+def _or_none(bias: Array | None, weight: Array) -> Array:
+    """The bias; an array without elements, if there is none."""
+    return np.empty(0, weight.dtype) if bias is None else in_order(bias)
+
+
+def _columns(inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, ...]:
+    """Columns to work with, forward and back, for a processor that has no tile."""
+    shapes = tuple(None if a is None else a.shape for a in inputs)
+    dtypes = tuple(None if a is None else a.dtype for a in inputs)
+    both = columns_scratch(shapes, dtypes, attrs, (True, True, True))
+    return tuple(tuple(np.empty(*spec) for spec in specs) for specs in both)
 
 
 def _matrices(weight: Array, groups: int) -> Array:

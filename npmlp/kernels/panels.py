@@ -54,12 +54,12 @@ def _strip(vectors: int) -> Any:
                 p, s, o = a_at + i * down, s_at + i * s_down, out.at + i * out.down
                 if left > half:
                     product_tile(  # type: ignore[call-arg]
-                        rows, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down,
+                        rows, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down, None,
                         in_start, s, s_down, least, out.memory, o, out.down,
                     )  # fmt: skip
                 else:
                     product_tile(  # type: ignore[call-arg]
-                        half, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down,
+                        half, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down, None,
                         in_start, s, s_down, least, out.memory, o, out.down,
                     )  # fmt: skip
 

@@ -56,10 +56,37 @@ def batch_norm_scratch(
     return ((channels, DOUBLE),), ((channels, DOUBLE), (channels, DOUBLE))
 
 
+# ----------------------------------------------------------------------------------- convolution
+
+_CHUNKS, _SUM_BYTES = 4, 64  # as direct.py has them
+_MOST_SUMS = 1 << 22  # bytes of partial sums, from which im2col's copies are the cheaper ones
+
+
+def is_direct(weight: Sequence[int], stride: Sequence[int]) -> bool:
+    """Whether a convolution reads the image where it is (direct.py), and makes no columns."""
+    return tuple(stride) == (1, 1) and _CHUNKS * _SUM_BYTES * math.prod(weight) <= _MOST_SUMS
+
+
+def direct_scratch(shapes: Sequence[Any], dtypes: Sequence[Any], groups: int) -> Scratch:
+    """Backward: partial sums of dweight (chunks, groups, K/groups · R · lanes), of dbias (chunks, K)."""
+    k = shapes[1][0]
+    size = math.prod(shapes[1]) // groups * (_SUM_BYTES // dtypes[0].itemsize)
+    return (((_CHUNKS, groups, size), dtypes[0]), ((_CHUNKS, k), dtypes[0]))
+
+
 _COLUMN_BYTES = 1 << 19  # of the columns that conv2d works on at a time: half a second-level cache
 
 
 def conv2d_scratch(
+    shapes: Sequence[Any], dtypes: Sequence[Any], attrs: Mapping[str, Any], needs: Sequence[bool]
+) -> tuple[Scratch, Scratch]:
+    """What direct.py works with, or columns."""
+    if is_direct(shapes[1], attrs["stride"]):
+        return (), direct_scratch(shapes, dtypes, attrs["groups"])
+    return columns_scratch(shapes, dtypes, attrs, needs)
+
+
+def columns_scratch(
     shapes: Sequence[Any], dtypes: Sequence[Any], attrs: Mapping[str, Any], needs: Sequence[bool]
 ) -> tuple[Scratch, Scratch]:
     """Forward: columns (B, R, P), B images at a time, and the lines (B, H · OW) that one column of
@@ -73,7 +100,7 @@ def conv2d_scratch(
             x[2:], attrs["padding"], attrs["dilation"], (kh, kw), attrs["stride"], strict=True
         )
     )
-    r = c * kh * kw
+    r = c * kh * kw  # rows of columns
     b = max(1, min(x[0], _COLUMN_BYTES // max(1, r * oh * ow * dtypes[0].itemsize)))
     columns: Scratch = (((b, r, oh * ow), dtypes[0]), ((b, x[2] * ow), dtypes[0]))
     k //= attrs["groups"]

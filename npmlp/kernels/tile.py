@@ -72,7 +72,7 @@ class _Vectors:
 
     def __init__(self, builder: ir.IRBuilder, scalar: ir.Type, lanes: int) -> None:
         self.builder, self.lanes = builder, lanes
-        self.bytes = VECTOR_BYTES // lanes
+        self.bytes = 4 if isinstance(scalar, ir.FloatType) else 8
         self.type = ir.VectorType(scalar, lanes)
         self.pointer = self.type.as_pointer()
         self.undefined = ir.Constant(self.type, ir.Undefined)
@@ -155,7 +155,7 @@ def _memory(context: Any, builder: ir.IRBuilder, type_: Any, array: ir.Value) ->
 @intrinsic
 def product_tile(
     typing: Any, rows: Any, vectors: Any, N: Any, M: Any, K: Any,
-    a: Any, a_at: Any, down: Any, along: Any, b: Any, b_at: Any, b_down: Any,
+    a: Any, a_at: Any, down: Any, along: Any, b: Any, b_at: Any, b_down: Any, places: Any,
     start: Any, start_at: Any, start_down: Any, floor: Any, out: Any, out_at: Any, out_down: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
     """out[r, j] = max(floor, start[r, j] + Σ_k a[r, k] b[k, j]) for r < N, j < M, in one tile.
@@ -166,23 +166,27 @@ def product_tile(
     The tile has `rows` rows and `vectors` vectors, both written as numbers in the call. N may be
     smaller than rows: rows that are missing are computed as copies of the last. M may end in the
     last vector: lanes that are missing are neither loaded nor stored. a[r, k] is at
-    a_at + r · down + k · along, b[k, j] at b_at + k · b_down + j, start and out alike. start may be
-    out itself, to add to it, or a bias, with start_down = 0.
+    a_at + r · down + k · along, b[k, j] at b_at + k · b_down + j, start and out alike. Where places
+    is an array and not None, b[k, j] is at b_at + places[b_down + k] + j instead. start may be out
+    itself, to add to it, or a bias, with start_down = 0.
     """
     R, V = literal(rows), literal(vectors)
     n = types.intp
     signature = types.void(
-        rows, vectors, n, n, n, a, n, n, n, b, n, n, start, n, n, a.dtype, out, n, n
+        rows, vectors, n, n, n, a, n, n, n, b, n, n, places, start, n, n, a.dtype, out, n, n
     )  # fmt: skip
 
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        (_, _, N_, M_, K_, a_, a_at_, down_, along_, b_, b_at_, b_down_,
+        (_, _, N_, M_, K_, a_, a_at_, down_, along_, b_, b_at_, b_down_, places_,
          start_, start_at_, start_down_, floor_, out_, out_at_, out_down_) = values  # fmt: skip
         scalar = context.get_value_type(a.dtype)
         vector = _Vectors(builder, scalar, VECTOR_BYTES * 8 // a.dtype.bitwidth)
         at = vector.at
         in_a = at(_memory(context, builder, a, a_), a_at_)
         in_b = at(_memory(context, builder, b, b_), b_at_)
+        in_places = None
+        if not isinstance(places, types.NoneType):
+            in_places = at(_memory(context, builder, places, places_), b_down_)
         in_start = at(_memory(context, builder, start, start_), start_at_)
         in_out = at(_memory(context, builder, out, out_), out_at_)
         lanes_before = [_number(v * vector.lanes) for v in range(V)]
@@ -220,14 +224,17 @@ def product_tile(
         builder.cbranch(builder.icmp_signed("<", k, K_), body, done)
 
         builder.position_at_end(body)
-        b_vectors = row_vectors(b_row)
+        if in_places is None:
+            b_vectors = row_vectors(b_row)
+        else:
+            b_vectors = row_vectors(at(in_b, builder.load(at(in_places, k))))
         for r in range(R):
             entry = vector.splat(builder.load(at(a_rows[r], steps_along)))
             for v in range(V):
                 acc[r][v].add_incoming(vector.fma(entry, b_vectors[v], acc[r][v]), body)
         k.add_incoming(builder.add(k, _number(1)), body)
         steps_along.add_incoming(builder.add(steps_along, along_), body)
-        b_row.add_incoming(at(b_row, b_down_), body)
+        b_row.add_incoming(at(b_row, b_down_) if in_places is None else b_row, body)
         builder.branch(test)
 
         builder.position_at_end(done)
@@ -278,6 +285,248 @@ def transpose_tile(
             rows = [half for pair in pairs for half in pair]
         for k, row in enumerate(rows):
             vector.store(row, vector.at(in_out, builder.mul(out_down_, _number(k))))
+        return context.get_dummy_value()
+
+    return signature, write
+
+
+SUM_BYTES = 64
+"""A sum over positions is kept in so many bytes of partial sums, on every processor."""
+
+
+@intrinsic
+def correlate_tile(
+    typing: Any, rows: Any, columns: Any, sums: Any, s_at: Any, s_down: Any, R: Any,
+    d: Any, d_at: Any, d_down: Any, d_step: Any, x: Any, x_at: Any, x_step: Any, places: Any,
+    p_at: Any, C: Any, P: Any, images: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """sums[r, c, l] += Σ_n Σ_p d[n, r, p] x[n, places[c] + p], over p that leave l divided by L.
+
+    The L lanes of a sum have SUM_BYTES: a vector, or several of a narrower processor, whose bits are
+    then the same. The tile has `rows` rows and `columns` columns, both written as numbers in the
+    call; those past R and C are copies of the last. d[n, r, p] is at d_at + n · d_step +
+    r · d_down + p, x alike, places[c] at p_at + c, sums[r, c, l] at s_at + r · s_down + c · L + l.
+    """
+    n_rows, n_columns = literal(rows), literal(columns)
+    n = types.intp
+    signature = types.void(
+        rows, columns, sums, n, n, n, d, n, n, n, x, n, n, places, n, n, n, n
+    )  # fmt: skip
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        (_, _, sums_, s_at_, s_down_, R_, d_, d_at_, d_down_, d_step_, x_, x_at_, x_step_,
+         places_, p_at_, C_, P_, images_) = values  # fmt: skip
+        scalar = context.get_value_type(d.dtype)
+        vector = _Vectors(builder, scalar, SUM_BYTES * 8 // d.dtype.bitwidth)
+        at, lanes = vector.at, _number(vector.lanes)
+
+        def clamped(i: int, count: ir.Value) -> ir.Value:
+            last = builder.sub(count, _number(1))
+            return builder.select(builder.icmp_signed("<", _number(i), last), _number(i), last)
+
+        rows_ = [clamped(r, R_) for r in range(n_rows)]
+        columns_ = [clamped(c, C_) for c in range(n_columns)]
+        in_sums = at(_memory(context, builder, sums, sums_), s_at_)
+        own = [
+            [at(in_sums, builder.mul(r, s_down_), builder.mul(c, lanes)) for c in columns_]
+            for r in rows_
+        ]
+        in_places = at(_memory(context, builder, places, places_), p_at_)
+        d_rows = [builder.mul(r, d_down_) for r in rows_]
+        x_columns = [builder.load(at(in_places, c)) for c in columns_]
+        before_d = at(_memory(context, builder, d, d_), d_at_)
+        before_x = at(_memory(context, builder, x, x_), x_at_)
+        whole = builder.sub(P_, builder.srem(P_, lanes))
+        rest = vector.first(builder.sub(P_, whole))
+        start = [[vector.load(pointer) for pointer in row] for row in own]
+
+        names = ("image", "first", "p", "fma", "rest", "done")
+        image, first, test, body, last, done = (builder.append_basic_block(m) for m in names)
+        before = builder.block
+        builder.branch(image)
+
+        def variables(values: Any, from_: ir.Block) -> Any:
+            found = [[builder.phi(v.type) for v in row] for row in values]
+            for phis, row in zip(found, values, strict=True):
+                for phi, value in zip(phis, row, strict=True):
+                    phi.add_incoming(value, from_)
+            return found
+
+        def come_back(phis: Any, values: Any, from_: ir.Block) -> None:
+            for row, new in zip(phis, values, strict=True):
+                for phi, value in zip(row, new, strict=True):
+                    phi.add_incoming(value, from_)
+
+        def step(acc: Any, d_now: ir.Value, x_now: ir.Value, p: ir.Value, mask: Any) -> Any:
+            xs = [vector.load(at(x_now, c, p), mask) for c in x_columns]
+            result = []
+            for r, row in zip(d_rows, acc, strict=True):
+                one = vector.load(at(d_now, r, p), mask)
+                result.append([vector.fma(one, v, s) for v, s in zip(xs, row, strict=True)])
+            return result
+
+        builder.position_at_end(image)
+        n_, d_now, x_now = variables([[_number(0), before_d, before_x]], before)[0]
+        outer = variables(start, before)
+        builder.cbranch(builder.icmp_signed("<", n_, images_), first, done)
+        builder.position_at_end(first)
+        builder.branch(test)
+        builder.position_at_end(test)
+        p = builder.phi(_I64)
+        p.add_incoming(_number(0), first)
+        inner = variables(outer, first)
+        builder.cbranch(builder.icmp_signed("<", p, whole), body, last)
+        builder.position_at_end(body)
+        come_back(inner, step(inner, d_now, x_now, p, None), body)
+        p.add_incoming(builder.add(p, lanes), body)
+        builder.branch(test)
+        builder.position_at_end(last)
+        come_back(outer, step(inner, d_now, x_now, whole, rest), last)
+        n_.add_incoming(builder.add(n_, _number(1)), last)
+        d_now.add_incoming(at(d_now, d_step_), last)
+        x_now.add_incoming(at(x_now, x_step_), last)
+        builder.branch(image)
+        builder.position_at_end(done)
+        for pointers, row in zip(own, outer, strict=True):
+            for pointer, value in zip(pointers, row, strict=True):
+                vector.store(value, pointer)
+        return context.get_dummy_value()
+
+    return signature, write
+
+
+@intrinsic
+def sum_of_lanes(
+    typing: Any, chunks: Any, sums: Any, at: Any, step: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """What correlate_tile has left of one sum in `chunks` places, a `step` apart, as a number.
+
+    The places are added one after the other, and then of the lanes each one of the first half and
+    its partner in the second, until one is left.
+    """
+    count = literal(chunks)
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        _, sums_, at_, step_ = values
+        scalar = context.get_value_type(sums.dtype)
+        vector = _Vectors(builder, scalar, SUM_BYTES * 8 // sums.dtype.bitwidth)
+        place = vector.at(_memory(context, builder, sums, sums_), at_)
+        total = vector.load(place)
+        for _ in range(1, count):
+            place = vector.at(place, step_)
+            total = builder.fadd(total, vector.load(place))
+        half = vector.lanes // 2
+        while half:
+            partner = ir.Constant(
+                ir.VectorType(_I32, vector.lanes), [*range(half, 2 * half), *[0] * (vector.lanes - half)]
+            )  # fmt: skip
+            total = builder.fadd(total, builder.shuffle_vector(total, total, partner))
+            half //= 2
+        return builder.extract_element(total, _number(0, _I32))
+
+    return sums.dtype(chunks, sums, types.intp, types.intp), write
+
+
+@intrinsic
+def pool_tile(
+    typing: Any, x: Any, x_at: Any, down: Any, W: Any, number: Any, out: Any, indices: Any,
+    out_at: Any, count: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """out[o] = the largest of the four entries of x at 2 o and 2 o + 1 of two lines, for o < count.
+
+    The first line begins at x_at, the second `down` later. indices[o] is where it was in a plane of
+    lines W long, in which the first entry has `number`. One entry after another takes the place of
+    the largest so far if it is larger, or NaN: so does PyTorch.
+    """
+    n = types.intp
+    signature = types.void(x, n, n, n, n, out, indices, n, n)
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        x_, x_at_, down_, W_, number_, out_, indices_, out_at_, count_ = values
+        scalar = context.get_value_type(x.dtype)
+        vector = _Vectors(builder, scalar, SUM_BYTES * 8 // x.dtype.bitwidth)
+        L = vector.lanes
+        whole = ir.VectorType(_I64, L)
+        in_x = vector.at(_memory(context, builder, x, x_), x_at_)
+        in_out = vector.at(_memory(context, builder, out, out_), out_at_)
+        in_indices = vector.at(_memory(context, builder, indices, indices_), out_at_)
+
+        def splat(value: ir.Value) -> ir.Value:
+            undefined = ir.Constant(whole, ir.Undefined)
+            one = builder.insert_element(undefined, value, _number(0, _I32))
+            return builder.shuffle_vector(one, undefined, vector.all_first)
+
+        def chosen(first: ir.Value, second: ir.Value, odd: int) -> ir.Value:
+            places = ir.Constant(ir.VectorType(_I32, L), [2 * i + odd for i in range(L)])
+            return builder.shuffle_vector(first, second, places)
+
+        with cgutils.for_range_slice(
+            builder, _number(0), count_, _number(L), intp=_I64
+        ) as (o, _):  # fmt: skip
+            left = builder.sub(count_, o)
+            two = builder.mul(left, _number(2))
+            masks = vector.first(two), vector.first(builder.sub(two, _number(L)))
+            line = vector.at(in_x, builder.mul(o, _number(2)))
+            entries = []
+            for pointer in (line, vector.at(line, down_)):
+                halves = [
+                    vector.load(vector.at(pointer, _number(h * L)), masks[h]) for h in (0, 1)
+                ]
+                entries += [chosen(*halves, odd) for odd in (0, 1)]
+            ways = [_number(0), _number(1), W_, builder.add(W_, _number(1))]
+            best, way = entries[0], splat(ways[0])
+            for entry, its_way in zip(entries[1:], ways[1:], strict=True):
+                larger = builder.fcmp_ordered(">", entry, best)
+                taken = builder.or_(larger, builder.fcmp_unordered("uno", entry, entry))
+                best = builder.select(taken, entry, best)
+                way = builder.select(taken, splat(its_way), way)
+            twice = ir.Constant(whole, [2 * i for i in range(L)])
+            first = splat(builder.add(number_, builder.mul(o, _number(2))))
+            way = builder.add(way, builder.add(first, twice))
+            mask = vector.first(left)
+            vector.store(best, vector.at(in_out, o), mask)
+            place = builder.bitcast(vector.at(in_indices, o), whole.as_pointer())
+            name = f"llvm.masked.store.v{L}i64.p0"
+            arguments = [way, place, _number(8, _I32), mask]
+            type_ = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
+            builder.call(cgutils.get_or_insert_function(builder.module, type_, name), arguments)
+        return context.get_dummy_value()
+
+    return signature, write
+
+
+@intrinsic
+def move_lines(
+    typing: Any, source: Any, s_at: Any, s_down: Any, to: Any, t_at: Any, t_down: Any, lines: Any,
+    count: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """to[t_at + i · t_down + j] = source[s_at + i · s_down + j] for i < lines, j < count.
+
+    For short lines, of which a loop in Numba's words spends its time on whether they may overlap.
+    They must not.
+    """
+    n = types.intp
+    signature = types.void(source, n, n, to, n, n, n, n)
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        source_, s_at_, s_down_, to_, t_at_, t_down_, lines_, count_ = values
+        scalar = context.get_value_type(to.dtype)
+        vector = _Vectors(builder, scalar, SUM_BYTES * 8 // to.dtype.bitwidth)
+        lanes = _number(vector.lanes)
+        whole = builder.sub(count_, builder.srem(count_, lanes))
+        mask = vector.first(builder.sub(count_, whole))
+        of = vector.at(_memory(context, builder, source, source_), s_at_)
+        at = vector.at(_memory(context, builder, to, to_), t_at_)
+        with cgutils.for_range(builder, lines_, intp=_I64) as line:
+            of_line = vector.at(of, builder.mul(line.index, s_down_))
+            to_line = vector.at(at, builder.mul(line.index, t_down_))
+            with cgutils.for_range_slice(
+                builder, _number(0), whole, lanes, intp=_I64
+            ) as (j, _):  # fmt: skip
+                vector.store(vector.load(vector.at(of_line, j)), vector.at(to_line, j))
+            vector.store(
+                vector.load(vector.at(of_line, whole), mask), vector.at(to_line, whole), mask
+            )
         return context.get_dummy_value()
 
     return signature, write

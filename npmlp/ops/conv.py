@@ -127,7 +127,7 @@ def conv2d_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) ->
     return Layout(
         outs=(ArraySpec((x[0], K, *out), dtype),),
         keep_inputs=(0,) * needs[1] + (1,) * needs[0],
-        keep_shapes=(0,) * needs[0] + (1,) * needs[1],
+        keep_shapes=(0, 1) if any(needs) else (),
         scratch=tuple(ArraySpec(*s) for s in forward),
         backward_scratch=tuple(ArraySpec(*s) for s in backward),
     )

@@ -30,7 +30,7 @@ from npmlp.ops.spec import (
 )
 
 PYTORCH = "PyTorch docs, torch."
-_COMPILE_FROM = 1 << 12  # entries
+_COMPILE_FROM = 1 << 10  # entries
 
 
 def neg_forward(x: Array) -> Array:
@@ -237,6 +237,12 @@ def clone_backward(dout: Array, inputs: Inputs, outs: Inputs, needs: Needs) -> t
     return (dout,)
 
 
+def clone_samples(rng: np.random.Generator) -> list[Sample]:
+    """Beside the usual ones transposes, of a matrix and of several, which have a kernel."""
+    matrix, several = rng.standard_normal((33, 40)), rng.standard_normal((5, 21, 18))
+    return [*unary_samples(rng), Sample((matrix.T,)), Sample((several.transpose(0, 2, 1),))]
+
+
 def _many_floats(shapes: Shapes, dtypes: DTypes, attrs: Attrs) -> bool:
     """Fewer are copied by NumPy before a kernel has begun."""
     return dtypes[0] in (np.float32, np.float64) and math.prod(shapes[0]) >= _COMPILE_FROM
@@ -248,7 +254,7 @@ CLONE = OpSpec(
     backward=clone_backward,
     layout=any_dtype,
     kernels={"numba": Kernel("copy", "clone", when=_many_floats, forward_only=True)},
-    samples=unary_samples,
+    samples=clone_samples,
     tol=ROUNDING,
     source=PYTORCH + "clone: x, in an array of its own",
 )

@@ -12,6 +12,7 @@ import numpy as np
 
 from npmlp.errors import ShapeError
 from npmlp.ops.activation import gelu_backward, gelu_forward, relu_backward, relu_forward
+from npmlp.ops.conv import CONV2D, conv2d_backward, conv2d_forward, conv2d_layout
 from npmlp.ops.dropout import dropout_backward, dropout_forward, dropout_layout
 from npmlp.ops.linear import (
     LINEAR,
@@ -29,6 +30,7 @@ from npmlp.ops.norm import (
     not_empty,
     per_channel,
 )
+from npmlp.ops.pool import max_pool2d_backward, max_pool2d_forward, max_pool2d_layout
 from npmlp.ops.spec import (
     Array,
     ArraySpec,
@@ -173,3 +175,87 @@ BATCH_NORM_GELU = OpSpec(
     tol=NORMALIZED,
     source="Ioffe and Szegedy 2015, algorithm 1; Hendrycks and Gimpel 2016, GELU; Srivastava 2014",
 )  # fmt: skip
+
+
+HALVES: dict[str, Any] = {
+    "kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0), "dilation": (1, 1),
+    "ceil_mode": False,
+}  # fmt: skip
+"""The pooling of conv_relu_pool: windows of 2 × 2 side by side."""
+
+
+def conv_relu_pool_forward(
+    x: Array, weight: Array, bias: Array | None, **attrs: Any
+) -> tuple[Array, Array]:
+    return max_pool2d_forward(relu_forward(conv2d_forward(x, weight, bias, **attrs)), **HALVES)
+
+
+def conv_relu_pool_backward(
+    dout: Array, inputs: Inputs, outs: Inputs, needs: Needs, **attrs: Any
+) -> tuple[Any, ...]:
+    """Where the largest of a window is not above 0, the ReLU lets nothing pass."""
+    x, weight, _ = inputs
+    pooled, indices = outs
+    (passed,) = relu_backward(dout, (None,), (pooled,), (True,))
+    size = conv2d_layout((x.shape, weight.shape, None), (x.dtype, weight.dtype, None), attrs, needs)
+    ghost = np.broadcast_to(np.zeros((), x.dtype), size.outs[0].shape)
+    (d,) = max_pool2d_backward(passed, (ghost,), (None, indices), (True,), **HALVES)
+    return conv2d_backward(d, inputs, (None,), needs, **attrs)
+
+
+def conv_relu_pool_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
+    conv = conv2d_layout(shapes, dtypes, attrs, needs)
+    pool = max_pool2d_layout((conv.outs[0].shape,), (conv.outs[0].dtype,), HALVES, (any(needs),))
+    return replace(conv, outs=pool.outs, n_outputs=2, keep_outs=(0, 1) if any(needs) else ())
+
+
+def conv_relu_pool_samples(rng: np.random.Generator) -> list[Sample]:
+    """Those of conv2d that are large enough and have stride 1."""
+    return [
+        sample
+        for sample in CONV2D.samples(rng)
+        if sample.attrs["stride"] == (1, 1)
+        and all(
+            size + 2 * pad - dilation * (kernel - 1) >= 2
+            for size, pad, dilation, kernel in zip(
+                sample.inputs[0].shape[2:], sample.attrs["padding"], sample.attrs["dilation"],
+                sample.inputs[1].shape[2:], strict=True,
+            )
+        )
+    ]  # fmt: skip
+
+
+def apart(x: Array, weight: Array, bias: Array | None, **attrs: Any) -> tuple[Any, ...]:
+    """Inputs for which no window's two largest are near each other, nor the largest near 0."""
+    for scale in np.linspace(1, 2, 50):
+        out = relu_forward(conv2d_forward(scale * x, weight, bias, **attrs))
+        H, W = (size // 2 for size in out.shape[2:])
+        windows = out[:, :, : 2 * H, : 2 * W].reshape(*out.shape[:2], H, 2, W, 2)
+        four = np.sort(windows.transpose(0, 1, 2, 4, 3, 5).reshape(*out.shape[:2], H, W, 4))
+        near = (four[..., 3] - four[..., 2] < 1e-4) & (four[..., 3] > 0)
+        before = conv2d_forward(scale * x, weight, bias, **attrs)
+        if not near.any() and not (np.abs(before) < 1e-4).any():
+            return scale * x, weight, bias
+    raise AssertionError("no scale keeps the windows' entries apart")
+
+
+def pooled_directly(shapes: Shapes, dtypes: DTypes, attrs: Attrs) -> bool:
+    """Where there is a tile, and the convolution reads the image where it is."""
+    from npmlp.kernels.direct import AVAILABLE, is_direct
+
+    return AVAILABLE and is_direct(shapes[1], attrs["stride"])
+
+
+CONV_RELU_POOL = OpSpec(
+    name="conv_relu_pool",
+    forward=conv_relu_pool_forward,
+    backward=conv_relu_pool_backward,
+    layout=conv_relu_pool_layout,
+    kernels={"numba": Kernel("conv", "conv_relu_pool", when=pooled_directly)},
+    samples=conv_relu_pool_samples,
+    bad_inputs=CONV2D.bad_inputs,
+    domain=apart,
+    tol=CONV2D.tol,
+    source="PyTorch docs, torch.nn.Conv2d, ReLU and MaxPool2d(2): max of 2 × 2 of max(0, w ⋆ x + b)",
+    blas=True,
+)

@@ -139,6 +139,7 @@ _SPECS: tuple[OpSpec, ...] = (
     # several in one pass
     fused.LINEAR_RELU,
     fused.BATCH_NORM_GELU,
+    fused.CONV_RELU_POOL,
 )
 
 OPS = MappingProxyType({spec.name: spec for spec in _SPECS})

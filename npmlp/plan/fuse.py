@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from npmlp.ops import activation, dropout, fused, linear, norm
+from npmlp.ops import activation, conv, dropout, fused, linear, norm, pool
 from npmlp.ops.spec import OpSpec
 from npmlp.plan.tape import Backward, Entry, Forward, owner
 from npmlp.run_op import kept_inputs, prepare
@@ -59,6 +59,14 @@ PATTERNS = (
         inputs=lambda chain: chain[0].inputs,
         attrs=lambda chain: {},
         outs=lambda chain: chain[-1].outs,
+    ),
+    Pattern(
+        (conv.CONV2D, activation.RELU, pool.MAX_POOL2D),
+        fused.CONV_RELU_POOL,
+        inputs=lambda chain: chain[0].inputs,
+        attrs=lambda chain: chain[0].attrs,
+        outs=lambda chain: chain[-1].outs,
+        when=lambda chain: chain[-1].attrs == fused.HALVES,
     ),
 )
 

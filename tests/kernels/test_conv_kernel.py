@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from npmlp import run_op
 from npmlp.kernels import conv, pool
 from npmlp.kernels.scratch import conv2d_scratch
+from npmlp.ops.conv import CONV2D
 
 # N, C, H, W, K, kernel, stride, padding, dilation, groups
 CONVOLUTIONS = [
@@ -42,8 +44,9 @@ def run(x, weight, bias, dout, attrs, needs=(True, True, True)):
     grads = tuple(
         np.full(a.shape, np.nan, a.dtype) if n else None for a, n in zip(inputs, needs, strict=True)
     )
-    # as the engine calls it: only what a wanted gradient needs is there
-    kept = (x if needs[1] else None, weight if needs[0] else None, None)
+    # as the engine calls it: only what a wanted gradient needs is there, of the others the shape
+    layout = CONV2D.layout(shapes, dtypes, attrs, needs)
+    kept = run_op.kept_inputs(layout, inputs)
     conv.conv2d_backward(dout, kept, (None,), grads, full(backward), **attrs)
     return out, grads
 

@@ -78,24 +78,17 @@ def test_parts_have_every_entry_once(count):
     np.testing.assert_array_equal(table.rows, lines)
 
 
-def test_a_table_whose_parameters_share_memory_is_not_divided(monkeypatch):
-    monkeypatch.setattr("npmlp.kernels.tables._THREADS_FROM", 1)
+def test_a_table_whose_parameters_share_memory_is_not_divided():
     memory = np.zeros(30)
     place = place_of(memory, memory.dtype)
 
-    def divisible(*ranges):
+    def overlap(*ranges):
         lines = [[last - first, 0, place + 8 * first, 0] for first, last in ranges]
-        return Table(lines, memory.dtype, ()).divisible
+        return Table(lines, memory.dtype, ()).overlaps
 
-    assert divisible((20, 30), (0, 10), (10, 20))
-    assert not divisible((20, 30), (0, 11), (10, 20))
-    assert not divisible((5, 6), (0, 30))
-
-
-def test_small_tables_are_not_divided():
-    a = np.zeros(1 << 18)
-    assert Table([[a.size, 0, place_of(a, a.dtype), 0]], a.dtype, ()).divisible
-    assert not Table([[a.size - 1, 0, place_of(a, a.dtype), 0]], a.dtype, ()).divisible
+    assert not overlap((20, 30), (0, 10), (10, 20))
+    assert overlap((20, 30), (0, 11), (10, 20))
+    assert overlap((5, 6), (0, 30))
 
 
 # ------------------------------------------------------------------------------------------ rules

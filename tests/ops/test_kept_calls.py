@@ -31,8 +31,8 @@ def nan_arrays(specs):
 
 
 def make(calls):
-    for function, arguments in calls:
-        function(*arguments)
+    for call in calls:
+        call.make()
 
 
 @every_kernel

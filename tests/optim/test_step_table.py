@@ -157,7 +157,7 @@ def test_a_step_has_the_same_bits_for_any_number_of_threads(kind, options, monke
             network = Network(kind, options, sizes=((40, 31), (64,), (129,)))
             network.train(5)
             results.append(network.bits())
-            assert bool(calls) == (count == 2 and threads._state["usable"])
+            assert (max(calls) > 1) == (count == 2 and threads._state["usable"])
     finally:
         numba.set_num_threads(before)
     assert results[0] == results[1]
