@@ -154,6 +154,7 @@ class Checked:
                 # npmlp's masks are those of PyTorch eager; compiled code and JAX draw others
                 if name == "npmlp" or setting["how"] == "eager":
                     self._compare(name, losses, self.expected_with_dropout)
+            side.ask("build", case=self.case.at_rest().as_json())
         except BaseException:
             side.close()
             raise

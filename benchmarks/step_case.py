@@ -46,6 +46,14 @@ class Case:
         """The same, with nothing random in a step: for comparing with other generators."""
         return dataclasses.replace(self, recipe=dataclasses.replace(self.recipe, dropout=0.0))
 
+    def at_rest(self) -> Case:
+        """The same computation with a rate so small that the network stays as it is.
+
+        Thousands of steps on eight batches would fit these perfectly; then gradients are below the
+        normal numbers of float32, with which processors compute many times slower.
+        """
+        return dataclasses.replace(self, recipe=dataclasses.replace(self.recipe, lr=1e-7))
+
     def arrays(self) -> tuple[dict[str, Array], Array, Array]:
         """The weights by their names in state_dict; images (BATCHES, N, 1, 28, 28); labels."""
         with np.load(self.file) as found:

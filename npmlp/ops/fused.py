@@ -210,33 +210,34 @@ def conv_relu_pool_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: N
 
 
 def conv_relu_pool_samples(rng: np.random.Generator) -> list[Sample]:
-    """Those of conv2d that are large enough and have stride 1."""
-    return [
-        sample
-        for sample in CONV2D.samples(rng)
-        if sample.attrs["stride"] == (1, 1)
-        and all(
-            size + 2 * pad - dilation * (kernel - 1) >= 2
-            for size, pad, dilation, kernel in zip(
-                sample.inputs[0].shape[2:], sample.attrs["padding"], sample.attrs["dilation"],
-                sample.inputs[1].shape[2:], strict=True,
-            )
-        )
-    ]  # fmt: skip
+    cases = [  # x, weight, padding, dilation, groups
+        ((2, 1, 8, 9), (3, 1, 3, 2), (0, 0), (1, 1), 1),
+        ((2, 3, 7, 6), (4, 3, 2, 3), (1, 1), (1, 1), 1),
+        ((5, 4, 8, 8), (14, 2, 3, 3), (0, 1), (2, 1), 2),
+        ((1, 2, 4, 37), (7, 2, 2, 3), (0, 0), (1, 1), 1),  # pooled lines longer than a vector
+        ((3, 2, 6, 6), (2, 2, 5, 5), (0, 0), (1, 1), 1),
+        ((0, 2, 5, 5), (3, 2, 3, 3), (0, 0), (1, 1), 1),
+    ]
+    samples = []
+    for i, (x, weight, padding, dilation, groups) in enumerate(cases):
+        bias = rng.standard_normal(weight[0]) if i % 2 == 0 else None
+        attrs = {"stride": (1, 1), "padding": padding, "dilation": dilation, "groups": groups}
+        samples.append(Sample((rng.standard_normal(x), rng.standard_normal(weight), bias), attrs))
+    return samples
 
 
 def apart(x: Array, weight: Array, bias: Array | None, **attrs: Any) -> tuple[Any, ...]:
-    """Inputs for which no window's two largest are near each other, nor the largest near 0."""
-    for scale in np.linspace(1, 2, 50):
-        out = relu_forward(conv2d_forward(scale * x, weight, bias, **attrs))
+    """Inputs for which no window's two largest are near each other, nor anything near 0."""
+    for seed in range(100):
+        out = conv2d_forward(x, weight, bias, **attrs)
         H, W = (size // 2 for size in out.shape[2:])
         windows = out[:, :, : 2 * H, : 2 * W].reshape(*out.shape[:2], H, 2, W, 2)
-        four = np.sort(windows.transpose(0, 1, 2, 4, 3, 5).reshape(*out.shape[:2], H, W, 4))
-        near = (four[..., 3] - four[..., 2] < 1e-4) & (four[..., 3] > 0)
-        before = conv2d_forward(scale * x, weight, bias, **attrs)
-        if not near.any() and not (np.abs(before) < 1e-4).any():
-            return scale * x, weight, bias
-    raise AssertionError("no scale keeps the windows' entries apart")
+        four = np.sort(windows.swapaxes(3, 4).reshape(*out.shape[:2], H, W, 4))
+        near = (four[..., 3] - four[..., 2] < 1e-3) & (four[..., 3] > 0)
+        if not near.any() and not (np.abs(out) < 1e-3).any():
+            break
+        x = x + 0.1 * np.random.default_rng(seed).standard_normal(x.shape)
+    return x, weight, bias
 
 
 def pooled_directly(shapes: Shapes, dtypes: DTypes, attrs: Attrs) -> bool:

@@ -4,6 +4,9 @@ compiled kernel walks over in one call each (npmlp.kernels.tables).
 
 from __future__ import annotations
 
+import itertools
+import operator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,8 @@ import numpy as np
 from npmlp.kernels.tables import GRAD, LIKE, Table, place_of
 from npmlp.ops.spec import Array
 from npmlp.tensor import Tensor
+
+_data = operator.attrgetter("_data")
 
 Arrays = tuple[Any, ...]  # a parameter's and its buffers', None for one that it does not need
 
@@ -74,9 +79,10 @@ class Block:
     ----------
     rates : as the kernel takes them, for the `numbers` of the groups and the `moments` of the rows
     kind_of : which row of `rates` each row has
+    kinds : the group of each row of `rates`, while all rows have one moment; otherwise nothing
     """
 
-    __slots__ = ("groups", "kind_of", "moments", "numbers", "rates", "rows", "table")
+    __slots__ = ("groups", "kind_of", "kinds", "moments", "numbers", "rates", "rows", "table")
 
     def __init__(self, rows: list[Row], table: Table) -> None:
         self.rows, self.table = rows, table
@@ -84,6 +90,7 @@ class Block:
         self.numbers: list[Any] = []
         self.moments: list[Any] = []
         self.kind_of: list[int] = []
+        self.kinds: list[int] = []
         self.rates: Array = np.empty(0)
         for i, row in enumerate(rows):
             row.table, row.line = table, i
@@ -100,10 +107,17 @@ class StepTable:
     made_for : the kernels, the optimizer's state, and which buffers each group needs
     """
 
-    __slots__ = ("alone", "blocks", "made_for", "rows")
+    __slots__ = (
+        "all_states", "alone", "arrays", "blocks", "items", "made_for", "rows", "states", "tensors",
+    )  # fmt: skip
 
     def __init__(self, rows: list[Row], made_for: tuple[str, Any, list[Any]]) -> None:
         self.rows, self.made_for = rows, made_for
+        self.all_states = list(made_for[1].values())
+        self.states = [made_for[1][row.param] for row in rows if row.state]
+        self.items = list(self._items())
+        self.tensors = [tensor for row in rows for _, tensor, _ in row.state]
+        self.arrays = [array for row in rows for _, _, array in row.state]
         self.blocks: list[Block] = []
         self.alone: list[Row] = []
         together: dict[Any, list[tuple[Row, list[int]]]] = {}
@@ -117,6 +131,20 @@ class StepTable:
         for (dtype, kept), members in together.items():
             table = Table([line for _, line in members], dtype, kept)
             self.blocks.append(Block([row for row, _ in members], table))
+
+    def has_its_state(self) -> bool:
+        """`Row.has_its_state` of all rows: at every replay, so with Python's own loops."""
+        return (
+            len(self.made_for[1]) == len(self.all_states)
+            and all(map(operator.is_, self.made_for[1].values(), self.all_states))
+            and sum(map(len, self.states)) == len(self.items)
+            and all(map(operator.is_, self._items(), self.items))
+            and all(map(operator.is_, map(_data, self.tensors), self.arrays))
+        )
+
+    def _items(self) -> Iterator[Any]:
+        """What the states hold, one after the other."""
+        return itertools.chain.from_iterable(map(dict.values, self.states))
 
     def _line(self, row: Row) -> list[int]:
         """The row of a table; empty if it belongs in none."""

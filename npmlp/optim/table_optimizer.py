@@ -162,6 +162,12 @@ class TableOptimizer(Optimizer):
 
     def _set_rates(self, block: Block, numbers: list[Any], moments: list[Any]) -> bool:
         """A row of rates for each group and moment; each parameter's number of its row."""
+        together = moments.count(moments[0]) == len(moments)  # as nearly always
+        if together and block.kinds:
+            for place, g in enumerate(block.kinds):
+                block.rates[place] = self._rates(moments[0], *numbers[g])
+            block.numbers, block.moments = numbers, moments
+            return True
         kinds: dict[Any, int] = {}
         kind_of = [
             kinds.setdefault(kind, len(kinds)) for kind in zip(block.groups, moments, strict=True)
@@ -175,6 +181,7 @@ class TableOptimizer(Optimizer):
         else:
             block.rates, same = np.array(rates), False
         block.numbers, block.moments = numbers, moments
+        block.kinds = [g for g, _ in kinds] if together else []
         return same
 
     # ------------------------------------------------------------------------ for the subclasses
@@ -224,10 +231,10 @@ class _Repeated:
 
     def _current(self) -> StepTable:
         """The table; with new state for the same gradients where somebody has replaced it."""
-        table, states = self.table, self.optimizer.state
+        table = self.table
         if table is None:
             return self.optimizer._gather()
-        if not all(row.has_its_state(states) for row in table.rows):
+        if table.made_for[1] is not self.optimizer.state or not table.has_its_state():
             return self.optimizer._again(table)
         return table
 
