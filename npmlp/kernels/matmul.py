@@ -20,7 +20,7 @@ from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import call, in_order
 from npmlp.kernels.ladder import Array, Matrix, moved
 from npmlp.kernels.large import large_product
-from npmlp.kernels.panels import pack_all_rows, pack_rows, product
+from npmlp.kernels.panels import dots, pack_all_rows, pack_rows, product
 
 Flat = tuple[Array, int, int]  # a matrix's memory, and its steps down and along
 
@@ -36,7 +36,7 @@ _THREADS_FROM = 1 << 22  # multiplications
 _PACKING_ON_THREADS_FROM = 1 << 19  # entries
 _ROWS, _COLUMNS = 4, 16  # a portion is whole halves of tiles, and whole cache lines of a row
 
-_AS_IT_LIES, _PACKED, _TO_PACK, _LARGE = 0, 1, 2, 3  # what becomes of b
+_AS_IT_LIES, _PACKED, _TO_PACK, _DOTS, _LARGE = range(5)  # what becomes of b
 
 
 @njit(cache=True)
@@ -59,6 +59,8 @@ def _part(
         M = last - first
     if way == _LARGE:
         large_product(a, b, start_, floor, out_, N, K, M)
+    elif way == _DOTS:
+        dots(a, b, start_, floor, out_, N, K, M)
     elif way == _TO_PACK:
         own = panels[first * K :]
         pack_rows(in_b, b.at, b_down, b_along, K, M, own, 0, K)
@@ -95,7 +97,8 @@ def _run(
     panels = start if panels is None else panels
     threads.call_on_threads(
         _part, _parts, (*memory(a), *b, way, panels, start, floor, out, K, by_rows),
-        *((n, _ROWS) if by_rows else (m, _COLUMNS)), n * m * K, _THREADS_FROM,
+        *((n, _ROWS) if by_rows else (m, 3 if way == _DOTS else _COLUMNS)), n * m * K,
+        _THREADS_FROM,
     )  # fmt: skip
 
 
@@ -126,9 +129,11 @@ def multiply_transposed(
         return
     m, k = bt.shape
     b = (bt.reshape(-1), 1, k)
-    if not panels:
+    if scratch.are_dots(len(a), k, m):
+        _run(in_order(a), b, _DOTS, None, bias, relu, out, k, by_rows=False)
+    elif not panels:
         _run(a, b, _LARGE, None, bias, relu, out, k, by_rows=len(a) >= m)
-    elif len(a) < 4 * m:
+    elif len(a) < 2 * m:
         _run(a, b, _TO_PACK, panels[0], bias, relu, out, k, by_rows=False)
     else:  # many rows, of which each is better read by one thread alone
         threads.call_on_threads(

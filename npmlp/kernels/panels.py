@@ -26,7 +26,15 @@ import numpy as np
 
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
-from npmlp.kernels.tile import ROWS, VECTOR_BYTES, VECTORS, product_tile, transpose_tile
+from npmlp.kernels.tile import (
+    ROWS,
+    SUM_BYTES,
+    VECTOR_BYTES,
+    VECTORS,
+    dot_tile,
+    product_tile,
+    transpose_tile,
+)
 
 # ------------------------------------------------------------------------------------- strips
 
@@ -115,6 +123,32 @@ def _portable(
 
 product = tiled if VECTOR_BYTES else _portable
 """The product as this processor computes it: rung 4, or rung 3 where there is no tile for it."""
+
+
+# ---------------------------------------------------------------------------------- dot products
+#
+# b the other way around need not be turned where its rows are long: out[i, j] is the dot product of
+# a row of a and a row of b, and both are read as they lie, a vector at a time. What it costs is to
+# add up the lanes of each sum at the end. For few rows of a that is less than turning b.
+
+_DOT_ROWS, _DOT_COLUMNS = (8, 3) if VECTOR_BYTES == SUM_BYTES else (2, 2)  # sums in registers
+
+
+@njit(cache=True)
+def _dots(
+    a: Matrix, b: Matrix, start: Matrix, floor: Any, out: Matrix, N: int, K: int, M: int
+) -> None:
+    """out (N, M) = max(floor, start + a (N, K) b (K, M)); a.along and b.down are 1."""
+    for i in range(0, N, _DOT_ROWS):
+        for j in range(0, M, _DOT_COLUMNS):
+            dot_tile(  # type: ignore[call-arg]
+                _DOT_ROWS, _DOT_COLUMNS, N - i, M - j, K, a.memory, a.at + i * a.down, a.down,
+                b.memory, b.at + j * b.along, b.along, start.memory, start.at + j, floor,
+                out.memory, out.at + i * out.down + j, out.down,
+            )  # fmt: skip
+
+
+dots = _dots if VECTOR_BYTES else blocked
 
 
 # ------------------------------------------------------------------------------------- packing

@@ -23,12 +23,19 @@ def is_large(n: int, k: int, m: int, itemsize: int) -> bool:
     return n >= 64 and k * m * itemsize > 1 << 20
 
 
+def are_dots(n: int, k: int, m: int) -> bool:
+    """Whether a (N, K) times b (K, M), which is a transpose as stored, is computed as dot products
+    of rows: these are long, and there are few rows for which b would be turned around.
+    """
+    return n <= 256 and k >= 512
+
+
 def panels(n: int, k: int, m: int, dtype: np.dtype[Any]) -> Scratch:
     """Memory for b (K, M) in packed panels: its last vector is filled up, of 64 bytes at most.
-    None for a large product, which packs a block at a time.
+    None for a large product, which packs a block at a time, and for dot products.
     """
     lanes = 64 // dtype.itemsize
-    return () if is_large(n, k, m, dtype.itemsize) else (((k * -(-m // lanes) * lanes,), dtype),)
+    return () if is_large(n, k, m, dtype.itemsize) or are_dots(n, k, m) else (((k * -(-m // lanes) * lanes,), dtype),)
 
 
 def matmul_scratch(

@@ -395,6 +395,116 @@ def correlate_tile(
     return signature, write
 
 
+def _added_up(vector: _Vectors, sums: list[ir.Value]) -> list[ir.Value]:
+    """Each vector's sum, of as many vectors as there are lanes in one. In each the first half is
+    added to the second, and so on with what is left, as sum_of_lanes does: two vectors at a time,
+    whose halves make one.
+    """
+    builder, L, width = vector.builder, vector.lanes, vector.lanes
+    while len(sums) > 1:
+        half = width // 2
+        lower = [g + i for g in range(0, 2 * L, width) for i in range(half)]
+        halves = [
+            ir.Constant(ir.VectorType(_I32, L), [place + up for place in lower]) for up in (0, half)
+        ]
+        sums = [
+            builder.fadd(*(builder.shuffle_vector(x, y, places) for places in halves))
+            for x, y in zip(sums[::2], sums[1::2], strict=True)
+        ]
+        width = half
+    return sums
+
+
+@intrinsic
+def dot_tile(
+    typing: Any, rows: Any, columns: Any, N: Any, M: Any, K: Any, a: Any, a_at: Any, a_down: Any,
+    b: Any, b_at: Any, b_down: Any, start: Any, start_at: Any, floor: Any, out: Any, out_at: Any,
+    out_down: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """out[r, c] = max(floor, start[c] + Σ_k a[r, k] b[c, k]) for r < N, c < M, in one tile.
+
+    Both matrices are read along their rows, a vector of k at a time. So the partial sums are in the
+    lanes of SUM_BYTES, one for the k that leave l divided by L, and are added up at the end, halves
+    by halves. `rows` and `columns` are written as numbers; what is past N and M is a copy of the
+    last. a[r, k] is at a_at + r · a_down + k, b and out alike.
+    """
+    R, C = literal(rows), literal(columns)
+    n = types.intp
+    signature = types.void(
+        rows, columns, n, n, n, a, n, n, b, n, n, start, n, a.dtype, out, n, n
+    )  # fmt: skip
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        (_, _, N_, M_, K_, a_, a_at_, a_down_, b_, b_at_, b_down_, start_, start_at_, floor_,
+         out_, out_at_, out_down_) = values  # fmt: skip
+        scalar = context.get_value_type(a.dtype)
+        vector = _Vectors(builder, scalar, SUM_BYTES * 8 // a.dtype.bitwidth)
+        at, L = vector.at, vector.lanes
+
+        def clamped(count: int, there_are: ir.Value) -> list[ir.Value]:
+            last = builder.sub(there_are, _number(1))
+            return [
+                builder.select(builder.icmp_signed("<", _number(i), last), _number(i), last)
+                for i in range(count)
+            ]
+
+        r_, c_ = clamped(R, N_), clamped(C, M_)
+        in_a = at(_memory(context, builder, a, a_), a_at_)
+        in_b = at(_memory(context, builder, b, b_), b_at_)
+        a_rows = [at(in_a, builder.mul(r, a_down_)) for r in r_]
+        b_rows = [at(in_b, builder.mul(c, b_down_)) for c in c_]
+        whole = builder.sub(K_, builder.srem(K_, _number(L)))
+        rest = vector.first(builder.sub(K_, whole))
+
+        def step(acc: Any, k: ir.Value, mask: Any) -> Any:
+            bs = [vector.load(at(row, k), mask) for row in b_rows]
+            result = []
+            for row, sums in zip(a_rows, acc, strict=True):
+                one = vector.load(at(row, k), mask)
+                result.append([vector.fma(one, x, s) for x, s in zip(bs, sums, strict=True)])
+            return result
+
+        before = builder.block
+        test, body, done = (builder.append_basic_block(name) for name in ("k", "fma", "done"))
+        builder.branch(test)
+        builder.position_at_end(test)
+        k = builder.phi(_I64)
+        k.add_incoming(_number(0), before)
+        zero = ir.Constant(vector.type, None)
+        acc = [[builder.phi(vector.type) for _ in range(C)] for _ in range(R)]
+        for sums in acc:
+            for phi in sums:
+                phi.add_incoming(zero, before)
+        builder.cbranch(builder.icmp_signed("<", k, whole), body, done)
+        builder.position_at_end(body)
+        for phis, sums in zip(acc, step(acc, k, None), strict=True):
+            for phi, value in zip(phis, sums, strict=True):
+                phi.add_incoming(value, body)
+        k.add_incoming(builder.add(k, _number(L)), body)
+        builder.branch(test)
+        builder.position_at_end(done)
+
+        each = [value for sums in step(acc, whole, rest) for value in sums]
+        each += each[:1] * (-len(each) % L)
+        totals = [_added_up(vector, each[i : i + L])[0] for i in range(0, len(each), L)]
+        place = cgutils.alloca_once(builder, ir.ArrayType(vector.type, len(totals)))
+        first = builder.bitcast(place, scalar.as_pointer())
+        for i, total in enumerate(totals):
+            vector.store(total, at(first, _number(i * L)))
+        in_start = at(_memory(context, builder, start, start_), start_at_)
+        begins = [builder.load(at(in_start, c)) for c in c_]
+        in_out = at(_memory(context, builder, out, out_), out_at_)
+        for i, r in enumerate(r_):
+            row = at(in_out, builder.mul(r, out_down_))
+            for j, c in enumerate(c_):
+                value = builder.fadd(begins[j], builder.load(at(first, _number(i * C + j))))
+                below = builder.fcmp_ordered("<=", value, floor_)
+                builder.store(builder.select(below, floor_, value), at(row, c))
+        return context.get_dummy_value()
+
+    return signature, write
+
+
 @intrinsic
 def sum_of_lanes(
     typing: Any, chunks: Any, sums: Any, at: Any, step: Any
