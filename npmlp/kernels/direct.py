@@ -348,7 +348,7 @@ def _backward(
                             if dx.size:
                                 move_lines(of_d, of, OW, bordered, at, wide, OH, OW)  # type: ignore[call-arg]
                         if dbiases.size:
-                            dbiases[t, channel] += _sum(to)
+                            _add_lanes(to, dbiases[t, channel])
                     if dx.size:
                         dgrid[:] = 0
                         begin, length = s.ph * wide + s.pw, (s.H - 1) * wide + s.W
@@ -377,13 +377,17 @@ def _backward(
                             )  # fmt: skip
 
 
-@njit(cache=True, fastmath={"reassoc"})
-def _sum(x: Array) -> Any:
-    """Σ x; "reassoc" lets it be summed in a vector."""
-    total = x.dtype.type(0)
-    for i in range(x.size):
-        total += x[i]
-    return total
+@njit(cache=True)
+def _add_lanes(x: Array, sums: Array) -> None:
+    """sums[l] += Σ x[i], over the i that leave l divided by as many as there are."""
+    lanes = sums.size
+    whole = x.size // lanes * lanes
+    for i in range(0, whole, lanes):
+        part = x[i : i + lanes]
+        for lane in range(lanes):
+            sums[lane] += part[lane]
+    for i in range(whole, x.size):
+        sums[i - whole] += x[i]
 
 
 @njit(cache=True, parallel=True)
@@ -402,12 +406,10 @@ def _collect(sums: Array, dbiases: Array, dweight: Array, dbias: Array, first: i
     lanes, flat = SUM_BYTES // sums.itemsize, sums.reshape(-1)
     for i in range(first, min(last, dweight.size)):
         dweight[i] = sum_of_lanes(CHUNKS, flat, i * lanes, flat.size // CHUNKS)  # type: ignore[call-arg]
-    if dbiases.size and first == 0:
+    if first == 0:
+        flat = dbiases.reshape(-1)
         for k in range(dbias.size):
-            total = dbiases[0, k]
-            for t in range(1, CHUNKS):
-                total += dbiases[t, k]
-            dbias[k] = total
+            dbias[k] = sum_of_lanes(CHUNKS, flat, k * lanes, flat.size // CHUNKS)  # type: ignore[call-arg]
 
 
 def backward(
@@ -424,7 +426,7 @@ def backward(
     if indices is None:
         indices = np.empty((0, 0, 0, 0), np.int64)
     sums = np.empty((0, 0, 0), d.dtype) if dweight is None else sums
-    dbiases = np.empty((0, 0), d.dtype) if dbias is None else dbiases
+    dbiases = np.empty((0, 0, 0), d.dtype) if dbias is None else dbiases
     arguments = (
         d,
         nothing if pooled is None else pooled,

@@ -75,10 +75,12 @@ def is_direct(weight: Sequence[int], stride: Sequence[int]) -> bool:
 
 
 def direct_scratch(shapes: Sequence[Any], dtypes: Sequence[Any], groups: int) -> Scratch:
-    """Backward: partial sums of dweight (chunks, groups, K/groups · R · lanes), of dbias (chunks, K)."""
-    k = shapes[1][0]
-    size = math.prod(shapes[1]) // groups * (_SUM_BYTES // dtypes[0].itemsize)
-    return (((_CHUNKS, groups, size), dtypes[0]), ((_CHUNKS, k), dtypes[0]))
+    """Backward: partial sums of dweight (chunks, groups, K/groups · R · lanes), and of dbias
+    (chunks, K, lanes).
+    """
+    lanes = _SUM_BYTES // dtypes[0].itemsize
+    size = math.prod(shapes[1]) // groups * lanes
+    return (((_CHUNKS, groups, size), dtypes[0]), ((_CHUNKS, shapes[1][0], lanes), dtypes[0]))
 
 
 _COLUMN_BYTES = 1 << 19  # of the columns that conv2d works on at a time: half a second-level cache

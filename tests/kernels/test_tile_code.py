@@ -25,7 +25,7 @@ SHAPES = [(64, 784, 100), (9, 17, 33), (100, 64, 784), (7, 300, 10), (67, 515, 1
 PRODUCTS = """
 import hashlib, sys
 import numpy as np
-from npmlp.kernels import matmul, scratch, tile
+from npmlp.kernels import conv, matmul, scratch, tile
 digest = hashlib.sha256()
 for dtype in ("float32", "float64"):
     for n, k, m in {shapes}:
@@ -38,6 +38,21 @@ for dtype in ("float32", "float64"):
         panels = [np.empty(*spec) for spec in scratch.panels(n, k, m, out.dtype)]
         matmul.multiply_transposed(a, bt, out, panels, bias, relu=True)
         digest.update(out.tobytes())
+    for images, (c, k) in ((3, (1, 6)), (2, (6, 12)), (9, (2, 5))):
+        rng = np.random.default_rng(images)
+        x = rng.standard_normal((images, c, 12, 13)).astype(dtype)
+        weight, bias = rng.standard_normal((k, c, 5, 4)).astype(dtype), rng.random(k).astype(dtype)
+        pooled = np.empty((images, k, 4, 5), dtype)
+        outs = pooled, np.empty(pooled.shape, np.int64)
+        attrs = dict(stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
+        conv.conv_relu_pool_forward((x, weight, bias), outs, (), **attrs)
+        dout = rng.standard_normal(pooled.shape).astype(dtype)
+        grads = tuple(np.empty_like(a) for a in (x, weight, bias))
+        work = scratch.conv2d_scratch((x.shape, weight.shape), (x.dtype,), attrs, (True,) * 3)[1]
+        work = tuple(np.empty(*spec) for spec in work)
+        conv.conv_relu_pool_backward(dout, (x, weight, bias), outs, grads, work, **attrs)
+        for array in (*outs, *grads):
+            digest.update(array.tobytes())
 print(tile.VECTOR_BYTES, digest.hexdigest())
 """
 
