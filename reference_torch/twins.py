@@ -151,6 +151,10 @@ def linear_relu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.relu(F.linear(x, weight, bias))
 
 
+def conv_relu_pool(x: Tensor, weight: Tensor, bias: Tensor | None, **attrs: Any) -> Any:
+    return F.max_pool2d(F.relu(F.conv2d(x, weight, bias, **attrs)), 2, return_indices=True)
+
+
 def dropout(x: Tensor, keep: Tensor, scale: float) -> Tensor:
     return x * (keep.to(x.dtype) * scale)
 
@@ -279,6 +283,7 @@ _TWINS: dict[str, Twin] = {
     "cross_entropy_soft": F.cross_entropy,
     "linear_relu": linear_relu,
     "batch_norm_gelu": batch_norm_gelu,
+    "conv_relu_pool": conv_relu_pool,
 }
 
 TWINS: Mapping[str, Twin] = MappingProxyType(_TWINS)

@@ -130,7 +130,8 @@ def conv_relu_pool_backward(
     """As conv2d's, from dout where it was the largest's, and above 0."""
     x, weight, _ = inputs
     shape = direct.shape_of(x, weight, padding, dilation, groups)
-    direct.backward(dout, *outs, (x, weight), grads, scratch, shape)
+    pooled, indices = outs
+    direct.backward(dout, pooled, indices, (x, weight), grads, scratch, shape)
 
 
 def _or_none(bias: Array | None, weight: Array) -> Array:

@@ -14,7 +14,8 @@ import numpy as np
 from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import call
-from npmlp.kernels.tile import VECTOR_BYTES, transpose_tile
+from npmlp.kernels.tile import transpose_tile
+from npmlp.kernels.vectors import VECTOR_BYTES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -79,7 +80,7 @@ def _in_squares(x: Array, out: Array, first: int, last: int) -> None:
     W = x.shape[1]
     itemsize = out.itemsize
     lanes = VECTOR_BYTES // itemsize
-    if x.strides[0] != itemsize or last - first < lanes or W < lanes:
+    if x.strides[0] != itemsize or last - first < lanes or lanes > W:
         _plainly(x, out, first, last)
         return
     down, squares = x.strides[1] // itemsize, (last - first) // lanes

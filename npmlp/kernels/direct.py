@@ -7,8 +7,9 @@ pixels, W to a line. So nothing is copied. The register tile (tile.py) takes the
 from a list, and what it computes is a grid of OH lines of W, of which the last W - OW in each line
 are of windows that reach around the border, and are not looked at.
 
-dx is the same product, of dout with a border of zeros and the kernel turned around. dweight is a sum
-over positions: d (K, positions) times the shifted images, whose tile keeps vectors of partial sums.
+dx is the same product, of dout with a border of zeros and the kernel turned around. dweight is a
+sum over positions: d (K, positions) times the shifted images, whose tile keeps partial sums in
+vectors.
 
 A thread takes some images. dweight's sums are made in up to four chunks of images, however many
 threads there are, and added one after the other: the bits are the same for all.
@@ -26,18 +27,11 @@ from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
 from npmlp.kernels.ladder import Array, Matrix, k_block
+from npmlp.kernels.lines import move_lines, pool_tile
 from npmlp.kernels.panels import strip_width
-from npmlp.kernels.scratch import is_direct as is_direct
-from npmlp.kernels.tile import (
-    SUM_BYTES,
-    VECTOR_BYTES,
-    VECTORS,
-    correlate_tile,
-    move_lines,
-    pool_tile,
-    product_tile,
-    sum_of_lanes,
-)
+from npmlp.kernels.sums import correlate_tile, sum_of_lanes
+from npmlp.kernels.tile import product_tile
+from npmlp.kernels.vectors import SUM_BYTES, VECTOR_BYTES, VECTORS
 
 Pair = tuple[int, int]
 
@@ -309,7 +303,12 @@ def _backward(
     its_rows = places(s.K, high * wide, wide, s.kh, s.kw, s.dh, s.dw, True)
     dgrid = np.empty((s.C, high * wide), d.dtype)
     chunk = -(-N // CHUNKS)
-    of_d, of_grids, of_dgrid, of_dx = d.reshape(-1), grids.reshape(-1), dgrid.reshape(-1), dx.reshape(-1)
+    of_d, of_grids, of_dgrid, of_dx = (
+        d.reshape(-1),
+        grids.reshape(-1),
+        dgrid.reshape(-1),
+        dx.reshape(-1),
+    )
     of_pooled, of_indices = pooled.reshape(-1), indices.reshape(-1)
     PH, PW = d.shape[2:]
     source = padded.reshape(-1) if padding else x.reshape(-1)
@@ -335,9 +334,7 @@ def _backward(
                         at = (k * high + (s.kh - 1) * s.dh) * wide + (s.kw - 1) * s.dw
                         if pooled.size:
                             of = (n * d.shape[1] + channel) * PH * PW
-                            _take_pooled(
-                                of_d, of_pooled, of_indices, of, PH, PW, OW, to, 0, line
-                            )
+                            _take_pooled(of_d, of_pooled, of_indices, of, PH, PW, OW, to, 0, line)
                             if dx.size:
                                 _take_pooled(
                                     of_d, of_pooled, of_indices, of, PH, PW, OW, bordered, at, wide
@@ -346,7 +343,7 @@ def _backward(
                             of = (n * d.shape[1] + channel) * OH * OW
                             move_lines(of_d, of, OW, to, 0, line, OH, OW)  # type: ignore[call-arg]
                             if dx.size:
-                                move_lines(of_d, of, OW, bordered, at, wide, OH, OW)  # type: ignore[call-arg]
+                                move_lines(of_d, of, OW, bordered, at, wide, OH, OW)
                         if dbiases.size:
                             _add_lanes(to, dbiases[t, channel])
                     if dx.size:
@@ -401,8 +398,10 @@ def _backwards(
 
 
 @njit(cache=True)
-def _collect(sums: Array, dbiases: Array, dweight: Array, dbias: Array, first: int, last: int) -> None:
-    """dweight[i] = the sum of what is in sums (CHUNKS, …) for it, i from first to last; and dbias."""
+def _collect(
+    sums: Array, dbiases: Array, dweight: Array, dbias: Array, first: int, last: int
+) -> None:
+    """dweight[i] = the sum of what sums (CHUNKS, …) have for it, first ≤ i < last; and dbias."""
     lanes, flat = SUM_BYTES // sums.itemsize, sums.reshape(-1)
     for i in range(first, min(last, dweight.size)):
         dweight[i] = sum_of_lanes(CHUNKS, flat, i * lanes, flat.size // CHUNKS)  # type: ignore[call-arg]
@@ -438,9 +437,7 @@ def backward(
         sums,
         dbiases,
     )
-    threads.call_on_threads(
-        _backward, _backwards, arguments, CHUNKS, 1, _work(s, d), _THREADS_FROM
-    )
+    threads.call_on_threads(_backward, _backwards, arguments, CHUNKS, 1, _work(s, d), _THREADS_FROM)
     none = nothing.reshape(-1)
     collected = (
         sums, dbiases, none if dweight is None else dweight.reshape(-1),
@@ -455,4 +452,6 @@ def backward(
 def shape_of(x: Array, weight: Array, padding: Pair, dilation: Pair, groups: int) -> Shape:
     """The numbers of a convolution, of which both arrays' shapes are known."""
     K, C, kh, kw = weight.shape
-    return Shape(C, *x.shape[2:], K // groups, kh, kw, *dilation, *padding, groups)
+    H, W = x.shape[2:]
+    (dh, dw), (ph, pw) = dilation, padding
+    return Shape(C, H, W, K // groups, kh, kw, dh, dw, ph, pw, groups)

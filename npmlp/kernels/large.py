@@ -24,7 +24,7 @@ import numpy as np
 from npmlp.kernels.cache import njit
 from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
 from npmlp.kernels.panels import pack, tiled, turn
-from npmlp.kernels.tile import VECTOR_BYTES
+from npmlp.kernels.vectors import VECTOR_BYTES
 
 ROWS_AT_ONCE, STRIPS_AT_ONCE, STRIP_BYTES = 240, 20, 192
 

@@ -55,9 +55,7 @@ def batch_norm_gelu_backward(
         dout, x, weight, bias, keep, x.dtype.type(scale), mean, invstd, dx,
         none if dweight is None else dweight, none if dbias is None else dbias, *scratch[:2],
     )  # fmt: skip
-    threads.call_on_threads(
-        _backward, _backwards, arguments, x.shape[1], 16, x.size, _THREADS_FROM
-    )
+    threads.call_on_threads(_backward, _backwards, arguments, x.shape[1], 16, x.size, _THREADS_FROM)
 
 
 def _plain(inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -26,15 +26,9 @@ import numpy as np
 
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
-from npmlp.kernels.tile import (
-    ROWS,
-    SUM_BYTES,
-    VECTOR_BYTES,
-    VECTORS,
-    dot_tile,
-    product_tile,
-    transpose_tile,
-)
+from npmlp.kernels.sums import dot_tile
+from npmlp.kernels.tile import product_tile, transpose_tile
+from npmlp.kernels.vectors import ROWS, SUM_BYTES, VECTOR_BYTES, VECTORS
 
 # ------------------------------------------------------------------------------------- strips
 
@@ -62,13 +56,13 @@ def _strip(vectors: int) -> Any:
                 p, s, o = a_at + i * down, s_at + i * s_down, out.at + i * out.down
                 if left > half:
                     product_tile(  # type: ignore[call-arg]
-                        rows, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down, None,
-                        in_start, s, s_down, least, out.memory, o, out.down,
+                        rows, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down,
+                        None, in_start, s, s_down, least, out.memory, o, out.down,
                     )  # fmt: skip
                 else:
                     product_tile(  # type: ignore[call-arg]
-                        half, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down, None,
-                        in_start, s, s_down, least, out.memory, o, out.down,
+                        half, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down,
+                        None, in_start, s, s_down, least, out.memory, o, out.down,
                     )  # fmt: skip
 
     return strip

@@ -11,7 +11,8 @@ import numpy as np
 
 from npmlp.kernels.cache import njit
 from npmlp.kernels.calls import call, in_order
-from npmlp.kernels.tile import VECTOR_BYTES, pool_tile
+from npmlp.kernels.lines import pool_tile
+from npmlp.kernels.vectors import VECTOR_BYTES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]

@@ -38,14 +38,14 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types, typeof
+from numba import typeof, types
 from numba.core import cgutils
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
 from npmlp.kernels.cache import njit, numba, prange
 from npmlp.kernels.calls import Call
-from npmlp.kernels.tile import literal
+from npmlp.kernels.vectors import I32, I64, literal
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -62,9 +62,7 @@ _STACKS = (0, 16, 32, 48, 64, 96, 128)  # words on the stack, of which a call ta
 _HEAD = 2 + _FLOATING + _WHOLE  # address, words on the stack, registers
 
 
-# ------------------------------------------------------------------------ what Numba has no word for
-
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
+# ---------------------------------------------------------------------- what Numba has no word for
 
 
 def _address_of(context: Any, builder: ir.IRBuilder, type_: Any, array: Any, at: Any) -> ir.Value:
@@ -84,7 +82,7 @@ def _call(typing: Any, code: Any, at: Any, stack: Any) -> Any:
         first = _address_of(context, builder, code, code_, at_)
 
         def word(i: int) -> ir.Value:
-            return builder.gep(first, [ir.Constant(_I64, i)])
+            return builder.gep(first, [ir.Constant(I64, i)])
 
         double = ir.DoubleType()
         places = range(2 + _FLOATING, _HEAD + size)
@@ -93,11 +91,11 @@ def _call(typing: Any, code: Any, at: Any, stack: Any) -> Any:
             builder.load(builder.bitcast(word(2 + i), double.as_pointer()))
             for i in range(_FLOATING)
         ]
-        kinds = [*[_I64] * _WHOLE, *[double] * _FLOATING, *[_I64] * size]
-        type_ = ir.FunctionType(_I32, kinds)
+        kinds = [*[I64] * _WHOLE, *[double] * _FLOATING, *[I64] * size]
+        type_ = ir.FunctionType(I32, kinds)
         function = builder.inttoptr(builder.load(first), type_.as_pointer())
         status = builder.call(function, [*whole[:_WHOLE], *floating, *whole[_WHOLE:]])
-        return builder.sext(status, _I64)
+        return builder.sext(status, I64)
 
     return types.int64(code, types.int64, stack), write
 
@@ -144,17 +142,19 @@ def _function(name: str, result: ir.Type, doc: str) -> Any:
         def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
             type_ = ir.FunctionType(result, [])
             found = builder.call(cgutils.get_or_insert_function(builder.module, type_, name), [])
-            return found if result is _I64 else context.get_dummy_value()
+            return found if result is I64 else context.get_dummy_value()
 
-        return (types.int64 if result is _I64 else types.void)(), write
+        return (types.int64 if result is I64 else types.void)(), write
 
     function.__doc__ = doc
     return function
 
 
-_pause = _function("llvm.x86.sse2.pause", ir.VoidType(), "Wait some cycles, as in a loop that asks.")
-_give_way = _function("sched_yield", _I32, "Let the system run another program on this core.")
-_clock = _function("llvm.readcyclecounter", _I64, "The processor's clock.")
+_pause = _function(
+    "llvm.x86.sse2.pause", ir.VoidType(), "Wait some cycles, as in a loop that asks."
+)
+_give_way = _function("sched_yield", I32, "Let the system run another program on this core.")
+_clock = _function("llvm.readcyclecounter", I64, "The processor's clock.")
 
 
 # ---------------------------------------------------------------------------------- the loops
@@ -177,16 +177,17 @@ def _follow(code: Array, at: int, common: Array, stamps: Array) -> int:
         if code[at] == _BARRIER:
             return at + 1
         stack = code[at + 1]
+        status: Any
         if stack <= 16:
-            status = _call(code, at, 16) if stack > 0 else _call(code, at, 0)
+            status = _call(code, at, 16) if stack > 0 else _call(code, at, 0)  # type: ignore[call-arg]
         elif stack <= 48:
-            status = _call(code, at, 48) if stack > 32 else _call(code, at, 32)
+            status = _call(code, at, 48) if stack > 32 else _call(code, at, 32)  # type: ignore[call-arg]
         elif stack <= 64:
-            status = _call(code, at, 64)
+            status = _call(code, at, 64)  # type: ignore[call-arg]
         else:
-            status = _call(code, at, 128) if stack > 96 else _call(code, at, 96)
+            status = _call(code, at, 128) if stack > 96 else _call(code, at, 96)  # type: ignore[call-arg]
         if status != 0:
-            _put(common, _FAILED, at + 1)
+            _put(common, _FAILED, at + 1)  # type: ignore[call-arg]
         at += _HEAD + stack
         _stamp(stamps)
     return -1
@@ -204,7 +205,7 @@ def _stamp(stamps: Array) -> None:
 def _wait(common: Array, at: int, least: int) -> None:
     """Until common[at] is `least` or more."""
     asked = 0
-    while _look(common, at) < least:
+    while _look(common, at) < least:  # type: ignore[call-arg]
         asked += 1
         if asked < _ASKS:
             _pause()
@@ -216,11 +217,11 @@ def _wait(common: Array, at: int, least: int) -> None:
 def _decide(common: Array, parties: int) -> bool:
     """Thread 0: whether all others have come."""
     for _ in range(_PATIENCE):
-        if _look(common, _ARRIVED) == parties - 1:
+        if _look(common, _ARRIVED) == parties - 1:  # type: ignore[call-arg]
             _put(common, _DECISION, _TOGETHER)
             return True
         _pause()
-    _put(common, _DECISION, _ALONE)
+    _put(common, _DECISION, _ALONE)  # type: ignore[call-arg]
     return False
 
 
@@ -246,7 +247,7 @@ def _one_program(codes: Array, t: int, common: Array, stamps: Array) -> None:
             _all_programs(codes, common, stamps)
             return
     else:
-        _add(common, _ARRIVED, 1)
+        _add(common, _ARRIVED, 1)  # type: ignore[call-arg]
         _wait(common, _DECISION, _TOGETHER)
         if _look(common, _DECISION) == _ALONE:
             return
@@ -257,7 +258,7 @@ def _one_program(codes: Array, t: int, common: Array, stamps: Array) -> None:
         if at < 0:
             return
         barriers += 1
-        _add(common, _BARRIERS, 1)
+        _add(common, _BARRIERS, 1)  # type: ignore[call-arg]
         _wait(common, _BARRIERS, barriers * parties)
         _stamp(stamps[t])
 
@@ -286,7 +287,7 @@ def _seconds_per_tick() -> float:
 
 
 def compiled(call: Call) -> bool:
-    """Whether a call can be part of a program: its function is compiled, its arguments are plain."""
+    """Whether a call can be part of a program: its function is compiled."""
     return AVAILABLE and isinstance(call.function, Dispatcher)
 
 
@@ -371,9 +372,7 @@ class Program:
             if begin <= address < begin + max(1, array.nbytes)
         ]
 
-    def _call(
-        self, call: Call, share: tuple[int, ...]
-    ) -> tuple[list[int], list[tuple[int, int]]]:
+    def _call(self, call: Call, share: tuple[int, ...]) -> tuple[list[int], list[tuple[int, int]]]:
         """A call's words, and where among them arrays' addresses are."""
         arguments = (*call.arguments, *share)
         words = _Words()
@@ -393,8 +392,16 @@ class Program:
         return code, [(2 + _FLOATING + at, address) for at, address in words.arrays]
 
     def __call__(self) -> None:
-        """Make the calls. Whoever does so has the threads (threads.take)."""
+        """Make the calls. Whoever does so has the threads (threads.take).
+
+        Raises: RuntimeError where a kernel raised; the others have been called.
+        """
         self._run(self._nothing)
+        if self._common[_FAILED]:
+            self._common[_FAILED] = 0
+            raise RuntimeError(
+                "a kernel of a plan raised an error; call the step eagerly to see it"
+            )
 
     def seconds(self) -> tuple[list[float], float]:
         """Make the calls. Returns: how long each took, and what it took besides to begin and end.

@@ -90,7 +90,13 @@ def _rows(
 
 @njit(cache=True, error_model="numpy")
 def _part(
-    parts: Array, rates: Array, like: Array, has_buf: Array | None, has_mean: Array | None, first: int, last: int
+    parts: Array,
+    rates: Array,
+    like: Array,
+    has_buf: Array | None,
+    has_mean: Array | None,
+    first: int,
+    last: int,
 ) -> None:
     wide()  # type: ignore[call-arg]
     for t in range(first, last):
@@ -99,7 +105,13 @@ def _part(
 
 @njit(cache=True, parallel=True)
 def _parts(
-    parts: Array, rates: Array, like: Array, has_buf: Array | None, has_mean: Array | None, chunk: int, chunks: int
+    parts: Array,
+    rates: Array,
+    like: Array,
+    has_buf: Array | None,
+    has_mean: Array | None,
+    chunk: int,
+    chunks: int,
 ) -> None:
     for t in prange(chunks):
         _part(parts, rates, like, has_buf, has_mean, t, t + 1)

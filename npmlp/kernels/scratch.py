@@ -35,7 +35,11 @@ def panels(n: int, k: int, m: int, dtype: np.dtype[Any]) -> Scratch:
     None for a large product, which packs a block at a time, and for dot products.
     """
     lanes = 64 // dtype.itemsize
-    return () if is_large(n, k, m, dtype.itemsize) or are_dots(n, k, m) else (((k * -(-m // lanes) * lanes,), dtype),)
+    return (
+        ()
+        if is_large(n, k, m, dtype.itemsize) or are_dots(n, k, m)
+        else (((k * -(-m // lanes) * lanes,), dtype),)
+    )
 
 
 def matmul_scratch(

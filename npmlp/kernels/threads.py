@@ -57,7 +57,9 @@ def portions(size: int, count: int, unit: int) -> tuple[int, int]:
     return chunk, -(-size // chunk)
 
 
-_PLANS_DIVIDE_FROM = 16  # times less work: within a program (program.py) threads are at work already
+_PLANS_DIVIDE_FROM = (
+    16  # times less work: within a program (program.py) threads are at work already
+)
 
 
 def call_on_threads(
@@ -80,7 +82,9 @@ def call_on_threads(
         shares: tuple[tuple[int, int], ...] = ()
         if kept.on_threads and work * _PLANS_DIVIDE_FROM >= least:
             shares = _shares(size, unit)
-        kept.calls.append(Call(part, arguments, (0, size), shares, parts if work >= least else None))
+        kept.calls.append(
+            Call(part, arguments, (0, size), shares, parts if work >= least else None)
+        )
         return
     divided = _divided(size, unit) if parts is not None and work >= least else None
     if divided is not None:

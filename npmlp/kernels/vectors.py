@@ -1,13 +1,150 @@
-"""How wide the vectors are that the compiler makes of loops."""
+"""Vectors in LLVM's own words, for what NumPy's and Numba's cannot say: "these 24 registers stay
+where they are", or "this vector's first five lanes".
+
+Three files write with them: tile.py the matrix product, sums.py products whose sums are in lanes,
+lines.py short lines. Their functions are Numba intrinsics: called in compiled code, each is
+replaced by the instructions that it writes. Positions are counted in elements from the beginning of
+an array's memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.ir as ir
-from numba import types
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
+
+# ------------------------------------------------------------------- what the processor has
+
+
+def processor_features() -> frozenset[str]:
+    """The features that Numba compiles for, such as "+avx2": the host's, or NUMBA_CPU_FEATURES."""
+    chosen: str | None = config.CPU_FEATURES  # type: ignore[attr-defined]
+    text = llvm.get_host_cpu_features().flatten() if chosen is None else chosen
+    return frozenset(text.split(","))
+
+
+def tile_for(features: frozenset[str]) -> tuple[int, int, int]:
+    """(bytes in a vector, rows, vectors) of the tile; no bytes where there is no such tile.
+
+    Rows × vectors sums, the vectors of b and one entry of a fit the registers: 24 + 3 + 1 of 32
+    with AVX-512 (whose instructions take a straight from memory) and with NEON, 12 + 2 + 1 of 16
+    with AVX2.
+    """
+    if "+avx512f" in features:
+        return 64, 8, 3
+    if {"+avx2", "+fma"} <= features:
+        return 32, 6, 2
+    if "+neon" in features:
+        return 16, 8, 3
+    return 0, 0, 0
+
+
+VECTOR_BYTES, ROWS, VECTORS = tile_for(processor_features())
+"""Of this machine. Numba's cache of compiled code is per processor too."""
+
+
+SUM_BYTES = 64
+"""A sum over positions is kept in so many bytes of partial sums, on every processor."""
+
+
+# -------------------------------------------------------------------------- a writer of vectors
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+
+
+def number(value: int, type_: ir.Type = I64) -> ir.Constant:
+    return ir.Constant(type_, value)
+
+
+class Vectors:
+    """Writes loads, stores and arithmetic of whole vectors of one type."""
+
+    def __init__(self, builder: ir.IRBuilder, scalar: ir.Type, lanes: int) -> None:
+        self.builder, self.lanes = builder, lanes
+        self.bytes = 4 if isinstance(scalar, ir.FloatType) else 8
+        self.type = ir.VectorType(scalar, lanes)
+        self.pointer = self.type.as_pointer()
+        self.undefined = ir.Constant(self.type, ir.Undefined)
+        self.all_first = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
+
+    def _call(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+        """One of LLVM's own functions for this type, such as llvm.fma.v16f32."""
+        full = f"llvm.{name}.v{self.lanes}f{8 * self.bytes}"
+        if name.startswith("masked"):
+            full += ".p0"
+        type_ = ir.FunctionType(result, [a.type for a in arguments])
+        function = cgutils.get_or_insert_function(self.builder.module, type_, full)
+        return self.builder.call(function, arguments)
+
+    def at(self, pointer: ir.Value, *elements: ir.Value) -> ir.Value:
+        """The pointer moved on by numbers of elements."""
+        for count in elements:
+            pointer = self.builder.gep(pointer, [count])
+        return pointer
+
+    def first(self, count: ir.Value) -> ir.Value:
+        """A mask of the first `count` lanes: none where it is below 1, all from `lanes` on."""
+        vector = ir.VectorType(I64, self.lanes)
+        lane = ir.Constant(vector, list(range(self.lanes)))
+        undefined = ir.Constant(vector, ir.Undefined)
+        one = self.builder.insert_element(undefined, count, number(0, I32))
+        counts = self.builder.shuffle_vector(one, undefined, self.all_first)
+        return self.builder.icmp_signed("<", lane, counts)
+
+    def load(self, pointer: ir.Value, mask: ir.Value | None = None) -> ir.Value:
+        """A vector from memory; lanes outside of the mask are 0, their memory is not touched."""
+        pointer = self.builder.bitcast(pointer, self.pointer)
+        if mask is None:
+            return self.builder.load(pointer, align=self.bytes)
+        zero = ir.Constant(self.type, None)
+        return self._call("masked.load", self.type, pointer, number(self.bytes, I32), mask, zero)
+
+    def store(self, vector: ir.Value, pointer: ir.Value, mask: ir.Value | None = None) -> None:
+        """A vector to memory; where there is a mask its lanes alone."""
+        pointer = self.builder.bitcast(pointer, self.pointer)
+        if mask is None:
+            self.builder.store(vector, pointer, align=self.bytes)
+        else:
+            arguments = vector, pointer, number(self.bytes, I32), mask
+            self._call("masked.store", ir.VoidType(), *arguments)
+
+    def splat(self, value: ir.Value) -> ir.Value:
+        """A vector with one number in all lanes."""
+        one = self.builder.insert_element(self.undefined, value, number(0, I32))
+        return self.builder.shuffle_vector(one, self.undefined, self.all_first)
+
+    def fma(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+        """x · y + z, rounded once."""
+        return self._call("fma", self.type, x, y, z)
+
+    def interleave(self, x: ir.Value, y: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """x0 y0 x1 y1 … as two vectors."""
+        indices = [i for pair in zip(range(self.lanes), range(self.lanes, 2 * self.lanes),
+                                     strict=True) for i in pair]  # fmt: skip
+        halves = indices[: self.lanes], indices[self.lanes :]
+        low, high = [ir.Constant(ir.VectorType(I32, self.lanes), half) for half in halves]
+        return self.builder.shuffle_vector(x, y, low), self.builder.shuffle_vector(x, y, high)
+
+
+def literal(argument: types.Type) -> int:
+    """A number that must be known when the call is compiled."""
+    if not isinstance(argument, types.IntegerLiteral):
+        raise RequireLiteralValue("rows and vectors must be written as numbers")
+    return int(argument.literal_value)
+
+
+def memory(context: Any, builder: ir.IRBuilder, type_: Any, array: ir.Value) -> ir.Value:
+    """The address of an array's first element."""
+    return context.make_array(type_)(context, builder, array).data
+
+
+# ------------------------------------------------------------------------------ how wide loops are
 
 
 @intrinsic

@@ -217,6 +217,7 @@ def conv_relu_pool_samples(rng: np.random.Generator) -> list[Sample]:
         ((1, 2, 4, 37), (7, 2, 2, 3), (0, 0), (1, 1), 1),  # pooled lines longer than a vector
         ((3, 2, 6, 6), (2, 2, 5, 5), (0, 0), (1, 1), 1),
         ((0, 2, 5, 5), (3, 2, 3, 3), (0, 0), (1, 1), 1),
+        ((3, 1, 2, 2), (1, 1, 1, 1), (0, 0), (1, 1), 1),
     ]
     samples = []
     for i, (x, weight, padding, dilation, groups) in enumerate(cases):
@@ -242,9 +243,10 @@ def apart(x: Array, weight: Array, bias: Array | None, **attrs: Any) -> tuple[An
 
 def pooled_directly(shapes: Shapes, dtypes: DTypes, attrs: Attrs) -> bool:
     """Where there is a tile, and the convolution reads the image where it is."""
-    from npmlp.kernels.direct import AVAILABLE, is_direct
+    from npmlp.kernels.scratch import is_direct
+    from npmlp.kernels.vectors import VECTOR_BYTES
 
-    return AVAILABLE and is_direct(shapes[1], attrs["stride"])
+    return VECTOR_BYTES > 0 and is_direct(shapes[1], attrs["stride"])
 
 
 CONV_RELU_POOL = OpSpec(
@@ -257,6 +259,6 @@ CONV_RELU_POOL = OpSpec(
     bad_inputs=CONV2D.bad_inputs,
     domain=apart,
     tol=CONV2D.tol,
-    source="PyTorch docs, torch.nn.Conv2d, ReLU and MaxPool2d(2): max of 2 × 2 of max(0, w ⋆ x + b)",
+    source="PyTorch docs, torch.nn.Conv2d, ReLU, MaxPool2d(2): max of 2 × 2 of max(0, w ⋆ x + b)",
     blas=True,
 )

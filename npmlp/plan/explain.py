@@ -88,8 +88,8 @@ class Explanation:
             "",
             f"{count} calls on {_threads(self.threads)}. The arithmetic is "
             f"{total / self.seconds / 1e9:.0f} GFLOP/s, of a peak of {peak / 1e9:.0f} in float32.",
-            f"Between the calls pass {1e6 * self.between:.1f} µs more: the smaller a batch, the larger "
-            "that share.",
+            f"Between the calls pass {1e6 * self.between:.1f} µs more: the smaller a batch, the "
+            "larger that share.",
             f"Intermediate arrays take {self.arena / 1e3:,.0f} kB, and would take "
             f"{self.without_reuse / 1e3:,.0f} kB side by side.",
         ]
@@ -160,7 +160,7 @@ def explain(recording: Any) -> Explanation:
 
 
 def _timed(recording: Any, threads: int) -> tuple[list[float], list[list[Call]], float]:
-    """The median time of every entry over some replays, the entries' calls, and the time between."""
+    """The median time of each entry over some replays, its calls, and the time between them."""
     clock = time.perf_counter
     times: list[list[float]] = []
     others: list[float] = []

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from npmlp.ops import activation, conv, dropout, fused, linear, norm, pool
-from npmlp.ops.spec import OpSpec
+from npmlp.ops.spec import Attrs, OpSpec
 from npmlp.plan.tape import Backward, Entry, Forward, owner
 from npmlp.run_op import kept_inputs, prepare
 
@@ -30,7 +30,7 @@ class Pattern:
     chain: tuple[OpSpec, ...]
     fused: OpSpec
     inputs: Callable[[Sequence[Forward]], tuple[Any, ...]]
-    attrs: Callable[[Sequence[Forward]], dict[str, Any]]
+    attrs: Callable[[Sequence[Forward]], Attrs]
     outs: Callable[[Sequence[Forward]], tuple[Any, ...]]
     when: Callable[[Sequence[Forward]], bool] = lambda chain: True
 

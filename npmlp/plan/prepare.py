@@ -138,4 +138,3 @@ def _oracle_backward(
             if to is not None:
                 grad = unbroadcast(np.asarray(grad), shape) if spec.broadcasts else grad
                 np.copyto(to, grad)
-

@@ -17,7 +17,7 @@ from numba import extending, types
 from numba.core import cgutils
 
 from npmlp.kernels.cache import njit, prange
-from npmlp.kernels.tile import processor_features
+from npmlp.kernels.vectors import processor_features
 
 intrinsic: Any = extending.intrinsic  # its annotations count the first argument, which no call has
 

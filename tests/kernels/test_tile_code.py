@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from npmlp.kernels import matmul, scratch
-from npmlp.kernels.tile import tile_for
+from npmlp.kernels.vectors import tile_for
 
 HASWELL = {
     "NUMBA_CPU_NAME": "haswell",
@@ -25,7 +25,7 @@ SHAPES = [(64, 784, 100), (9, 17, 33), (100, 64, 784), (7, 300, 10), (67, 515, 1
 PRODUCTS = """
 import hashlib, sys
 import numpy as np
-from npmlp.kernels import conv, matmul, scratch, tile
+from npmlp.kernels import conv, matmul, scratch, vectors
 digest = hashlib.sha256()
 for dtype in ("float32", "float64"):
     for n, k, m in {shapes}:
@@ -53,7 +53,7 @@ for dtype in ("float32", "float64"):
         conv.conv_relu_pool_backward(dout, (x, weight, bias), outs, grads, work, **attrs)
         for array in (*outs, *grads):
             digest.update(array.tobytes())
-print(tile.VECTOR_BYTES, digest.hexdigest())
+print(vectors.VECTOR_BYTES, digest.hexdigest())
 """
 
 
@@ -66,7 +66,7 @@ def run(code, **settings):
 
 
 def avx2_here():
-    from npmlp.kernels.tile import processor_features
+    from npmlp.kernels.vectors import processor_features
 
     return {"+avx2", "+fma"} <= processor_features()
 
@@ -90,12 +90,12 @@ def test_each_processor_has_the_tile_that_fits_its_registers():
 NEON = r"""
 import re
 import llvmlite.binding as llvm
-from npmlp.kernels import panels, tile
+from npmlp.kernels import panels, vectors
 from npmlp.kernels.cache import numba
 from npmlp.kernels.ladder import Matrix
 import numpy as np
 
-assert (tile.VECTOR_BYTES, tile.ROWS, tile.VECTORS) == (16, 8, 3)
+assert (vectors.VECTOR_BYTES, vectors.ROWS, vectors.VECTORS) == (16, 8, 3)
 matrix = numba.typeof(Matrix(np.zeros(1, np.float32), 0, 1, 1))
 size = numba.types.int64
 signature = (matrix, matrix, matrix, numba.types.float32, matrix, size, size, size)

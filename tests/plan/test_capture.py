@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import npmlp
@@ -166,3 +167,26 @@ def test_an_update_alone_follows_the_gradients_that_are_there():
     got, plan = train(True)
     assert got == expected
     assert recorded(plan) == 2  # the gradients of each size of batch are arrays of their own
+
+
+def test_inputs_are_taken_wherever_they_lie():
+    """A plan reads an input in its place; whatever lies otherwise than the first is copied."""
+    x, y = batches((6,), 3, [8])[0]
+    wide = npmlp.from_numpy(np.random.default_rng(5).standard_normal((16, 12)).astype(np.float32))
+    read_only = np.random.default_rng(6).standard_normal((8, 6)).astype(np.float32)
+    read_only.setflags(write=False)
+    crooked = np.frombuffer(bytearray(8 * 6 * 4 + 1), np.uint8)[1:].view(np.float32).reshape(8, 6)
+    crooked[...] = 0.5
+    inputs = [
+        x, wide[::2, ::2], wide[:8, :6], wide.T[:6, :8].T, npmlp.from_numpy(read_only.copy()), x,
+        npmlp.Tensor._wrap(read_only), npmlp.Tensor._wrap(crooked), wide[8:, 6:].contiguous(),
+    ]  # fmt: skip
+    plain, planned = small(), small()
+    plan = npmlp.capture(planned.step)
+    for given in inputs:
+        before = given.numpy().copy()
+        expected = [t.detach().numpy().tobytes() for t in plain.step(given, y)]
+        assert [t.detach().numpy().tobytes() for t in plan(given, y)] == expected
+        np.testing.assert_array_equal(given.numpy(), before)
+    assert planned.state() == plain.state()
+    assert recorded(plan) == 1

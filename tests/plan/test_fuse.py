@@ -50,7 +50,8 @@ def train(model, steps, planned, data, extra=lambda model, x: ()):
 
 def compare(make, width=6, rows=20, dtype="float32", **options):
     rng = np.random.default_rng(0)
-    x = npmlp.from_numpy(rng.standard_normal((rows, width)).astype(dtype))
+    shape = (width,) if isinstance(width, int) else width
+    x = npmlp.from_numpy(rng.standard_normal((rows, *shape)).astype(dtype))
     data = x, npmlp.from_numpy(rng.integers(0, 4, rows))
     results = []
     for planned in (False, True):
@@ -88,6 +89,38 @@ def test_batch_norm_and_gelu_and_dropout(dtype, width, dropout, affine):
     )  # fmt: skip
     assert found.count("batch_norm_gelu") == found.count("batch_norm_gelu backward") == 1
     assert not {"batch_norm", "gelu", "dropout", "gelu backward"} & set(found)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [1, 3, 21])
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolutions_with_relu_and_pooling(dtype, rows, bias):
+    found = compare(
+        lambda: Small(
+            nn.Conv2d(1, 6, 5, bias=bias), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(6, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(36, 4),
+        ),
+        width=(1, 17, 16), rows=rows, dtype=dtype,
+    )  # fmt: skip
+    assert found.count("conv_relu_pool") == found.count("conv_relu_pool backward") == 2
+    assert not {"conv2d", "relu", "max_pool2d"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("conv", "pool", "size"),
+    [({}, {"kernel_size": 3}, 9), ({}, {"kernel_size": 2, "padding": 1}, 25),
+     ({"stride": 2}, {"kernel_size": 2}, 4)],
+)  # fmt: skip
+def test_another_pooling_or_stride_stays_by_itself(conv, pool, size):
+    found = compare(
+        lambda: Small(
+            nn.Conv2d(1, 3, 3, **conv), nn.ReLU(), nn.MaxPool2d(**pool), nn.Flatten(),
+            nn.Linear(3 * size, 4),
+        ),
+        width=(1, 11, 11), rows=3,
+    )  # fmt: skip
+    assert "conv2d" in found and "max_pool2d" in found and "conv_relu_pool" not in found
 
 
 def test_a_batch_norm_that_needs_no_gradient_of_its_input():

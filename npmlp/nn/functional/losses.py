@@ -158,7 +158,14 @@ def _rows(op: str, input: Tensor, target: Tensor, ignore_index: int) -> tuple[Te
             f"{shape}{hint}"
         )
     classes = input.shape[-1] if len(shape) == 1 else shape[1]
-    do("check classes", Repeatable(_check_classes, first=_check_classes), op, target._data, classes, ignore_index)
+    do(
+        "check classes",
+        Repeatable(_check_classes, first=_check_classes),
+        op,
+        target._data,
+        classes,
+        ignore_index,
+    )
     if len(shape) == 1:
         input = functions.unsqueeze(input, 0)
     elif len(shape) > 2:

@@ -1,0 +1,118 @@
+"""Short lines of an image: copied, and pooled. A loop in Numba's words spends its time on such a
+line before it begins; here a line is a vector or two, the last of which is masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from npmlp.kernels.vectors import I32, I64, SUM_BYTES, Vectors, memory, number
+
+
+@intrinsic
+def move_lines(
+    typing: Any, source: Any, s_at: Any, s_down: Any, to: Any, t_at: Any, t_down: Any, lines: Any,
+    count: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """to[t_at + i · t_down + j] = source[s_at + i · s_down + j] for i < lines, j < count.
+
+    For short lines, of which a loop in Numba's words spends its time on whether they may overlap.
+    They must not.
+    """
+    n = types.intp
+    signature = types.void(source, n, n, to, n, n, n, n)
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        source_, s_at_, s_down_, to_, t_at_, t_down_, lines_, count_ = values
+        scalar = context.get_value_type(to.dtype)
+        vector = Vectors(builder, scalar, SUM_BYTES * 8 // to.dtype.bitwidth)
+        lanes = number(vector.lanes)
+        whole = builder.sub(count_, builder.srem(count_, lanes))
+        mask = vector.first(builder.sub(count_, whole))
+        of = vector.at(memory(context, builder, source, source_), s_at_)
+        at = vector.at(memory(context, builder, to, to_), t_at_)
+        with cgutils.for_range(builder, lines_, intp=I64) as line:
+            of_line = vector.at(of, builder.mul(line.index, s_down_))
+            to_line = vector.at(at, builder.mul(line.index, t_down_))
+            with cgutils.for_range_slice(
+                builder, number(0), whole, lanes, intp=I64
+            ) as (j, _):  # fmt: skip
+                vector.store(vector.load(vector.at(of_line, j)), vector.at(to_line, j))
+            vector.store(
+                vector.load(vector.at(of_line, whole), mask), vector.at(to_line, whole), mask
+            )
+        return context.get_dummy_value()
+
+    return signature, write
+
+
+@intrinsic
+def pool_tile(
+    typing: Any, x: Any, x_at: Any, down: Any, W: Any, first: Any, out: Any, indices: Any,
+    out_at: Any, count: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """out[o] = the largest of the four entries of x at 2 o and 2 o + 1 of two lines, for o < count.
+
+    The first line begins at x_at, the second `down` later. indices[o] is where it was in a plane of
+    lines W long, where the first entry has number `first`. One entry after another takes the place
+    of the largest so far if it is larger, or NaN: so does PyTorch.
+    """
+    n = types.intp
+    signature = types.void(x, n, n, n, n, out, indices, n, n)
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        x_, x_at_, down_, W_, first_, out_, indices_, out_at_, count_ = values
+        scalar = context.get_value_type(x.dtype)
+        vector = Vectors(builder, scalar, SUM_BYTES * 8 // x.dtype.bitwidth)
+        L = vector.lanes
+        whole = ir.VectorType(I64, L)
+        in_x = vector.at(memory(context, builder, x, x_), x_at_)
+        in_out = vector.at(memory(context, builder, out, out_), out_at_)
+        in_indices = vector.at(memory(context, builder, indices, indices_), out_at_)
+
+        def splat(value: ir.Value) -> ir.Value:
+            undefined = ir.Constant(whole, ir.Undefined)
+            one = builder.insert_element(undefined, value, number(0, I32))
+            return builder.shuffle_vector(one, undefined, vector.all_first)
+
+        def every_second(left: ir.Value, right: ir.Value, odd: int) -> ir.Value:
+            places = ir.Constant(ir.VectorType(I32, L), [2 * i + odd for i in range(L)])
+            return builder.shuffle_vector(left, right, places)
+
+        with cgutils.for_range_slice(
+            builder, number(0), count_, number(L), intp=I64
+        ) as (o, _):  # fmt: skip
+            left = builder.sub(count_, o)
+            two = builder.mul(left, number(2))
+            masks = vector.first(two), vector.first(builder.sub(two, number(L)))
+            line = vector.at(in_x, builder.mul(o, number(2)))
+            entries = []
+            for pointer in (line, vector.at(line, down_)):
+                halves = [vector.load(vector.at(pointer, number(h * L)), masks[h]) for h in (0, 1)]
+                entries += [every_second(halves[0], halves[1], odd) for odd in (0, 1)]
+            ways = [number(0), number(1), W_, builder.add(W_, number(1))]
+            best, way = entries[0], splat(ways[0])
+            for entry, its_way in zip(entries[1:], ways[1:], strict=True):
+                larger = builder.fcmp_ordered(">", entry, best)
+                taken = builder.or_(larger, builder.fcmp_unordered("uno", entry, entry))
+                best = builder.select(taken, entry, best)
+                way = builder.select(taken, splat(its_way), way)
+            twice = ir.Constant(whole, [2 * i for i in range(L)])
+            start = splat(builder.add(first_, builder.mul(o, number(2))))
+            way = builder.add(way, builder.add(start, twice))
+            mask = vector.first(left)
+            vector.store(best, vector.at(in_out, o), mask)
+            place = builder.bitcast(vector.at(in_indices, o), whole.as_pointer())
+            name = f"llvm.masked.store.v{L}i64.p0"
+            arguments = [way, place, number(8, I32), mask]
+            type_ = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
+            builder.call(cgutils.get_or_insert_function(builder.module, type_, name), arguments)
+        return context.get_dummy_value()
+
+    return signature, write
