@@ -70,7 +70,7 @@ class Recording:
 
     def run(self, arrays: list[Array]) -> Any:
         """Replay the step on inputs. Returns: what the step returned, with the new values."""
-        count = config.get_num_threads() if self._threads is not None else 1
+        count = 1 if self._threads is None else self._threads.numba.get_num_threads()
         if count > 1 and self._threads.take():
             try:
                 self.replay(count, arrays)
