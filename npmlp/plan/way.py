@@ -31,10 +31,18 @@ class Way:
     ) -> None:  # fmt: skip
         self.prepared = prepared
         self._first = [(i, p.first) for i, p in enumerate(prepared) if p.first is not None]
+        calls = [(i, call) for i, p in enumerate(prepared) for call in p.calls]
         # of several gradients that a leaf is given in a step the last one stays
         given = {id(p.last.arguments[0]): p.last for p in prepared if p.last is not None}
+        if not all(_can_be_in_a_program(call) for _, call in calls):
+            # what Python does in between may look at them
+            given = {}
+            calls = [
+                (i, call)
+                for i, p in enumerate(prepared)
+                for call in (*p.calls, *([] if p.last is None else [p.last]))
+            ]
         self._last = list(given.values())
-        calls = [(i, call) for i, p in enumerate(prepared) for call in p.calls]
         self.steps: list[Callable[[], None]] = []
         by_python = [call for _, call in self._first]
         programs: list[Any] = []

@@ -192,3 +192,28 @@ def test_inputs_are_taken_wherever_they_lie():
         np.testing.assert_array_equal(given.numpy(), before)
     assert planned.state() == plain.state()
     assert recorded(plan) == 1
+
+
+def test_an_optimizer_of_ones_own_finds_the_gradients():
+    class Plain(optim.Optimizer):
+        def __init__(self, params):
+            super().__init__(params, {"lr": 0.1})
+
+        def _update_group(self, group):
+            for p in group["params"]:
+                if p.grad is not None:
+                    p._data -= group["lr"] * p.grad._data
+
+    def trained(planned):
+        training = small()
+        training.optimizer = Plain(training.model.parameters())
+        (x, y), (x2, y2) = batches((6,), 3, [5, 5])
+        step = npmlp.capture(training.step, x, y) if planned else training.step
+        npmlp.manual_seed(3)
+        losses = []
+        for batch in ((x, y), (x2, y2), (x, y)):
+            losses.append(step(*batch)[0].item())
+            training.optimizer.zero_grad()
+        return losses, training.state()
+
+    assert trained(planned=True) == trained(planned=False)
