@@ -249,7 +249,7 @@ def test_it_holds_every_mistake_and_its_pixels(results: Results, page: str) -> N
         assert np.array_equal(pixels[28 * y : 28 * y + 28, 28 * x : 28 * x + 28], p.images[i])
         assert (actual, predicted) == (p.labels[i], p.predicted[i])
         # four digits are kept
-        assert abs(probability - p.probabilities[i].max()) <= 5e-5 + 1e-9
+        assert abs(probability - float(p.probabilities[i].max())) <= 5e-5 + 1e-9
         assert abs(probability_of_actual - p.probabilities[i, actual]) <= 5e-5 + 1e-9
 
 
