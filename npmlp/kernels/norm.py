@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from npmlp.kernels import threads
 from npmlp.kernels.cache import njit
 from npmlp.kernels.calls import call, in_order
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_THREADS_FROM = 1 << 18  # entries
 _NONE = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}  # an absent weight or bias
 
 
@@ -40,8 +42,8 @@ def batch_norm_forward(
         call(_column_statistics, x, mean, var, invstd, eps, total)
         call(_normalize_columns, x, mean, invstd, weight, bias, out)
     else:
-        call(_plane_statistics, x, mean, var, invstd, eps, total)
-        call(_normalize_planes, x, mean, invstd, weight, bias, out)
+        _planes(_plane_statistics, x, mean, var, invstd, eps, total)
+        _planes(_normalize_planes, x, mean, invstd, weight, bias, out)
 
 
 def batch_norm_backward(
@@ -64,16 +66,30 @@ def batch_norm_backward(
         call(_sum, dout, (0, 2)[: dout.ndim - 1], plain)
     else:
         x = _by_channel(x)
-        sums = _column_sums if x.ndim == 2 else _plane_sums
-        call(sums, dout, x, mean, invstd, plain, weighted)
+        arguments = (dout, x, mean, invstd, plain, weighted)
+        call(_column_sums, *arguments) if x.ndim == 2 else _planes(_plane_sums, *arguments)
     if dweight is not None:
-        call(np.copyto, dweight, weighted, "same_kind")
+        call(_rounded, weighted, dweight)
     if dbias is not None:
-        call(np.copyto, dbias, plain, "same_kind")
+        call(_rounded, plain, dbias)
     if dx is not None:
         weight = _NONE[x.dtype] if weight is None else weight
-        gradient = _column_gradient if x.ndim == 2 else _plane_gradient
-        call(gradient, dout, x, mean, invstd, weight, plain, weighted, _by_channel(dx))
+        if x.ndim == 2:
+            call(_column_gradient, dout, x, mean, invstd, weight, plain, weighted, _by_channel(dx))
+        else:
+            of_x = (x, mean, invstd, weight, plain, weighted, _by_channel(dx))
+            _planes(_plane_gradient, dout, *of_x)
+
+
+def _planes(part: Any, x: Array, *arguments: Any) -> None:
+    """Call a loop over channels, in a plan on all threads."""
+    threads.call_on_threads(part, None, (x, *arguments), x.shape[1], 8, x.size, _THREADS_FROM)
+
+
+@njit(cache=True)
+def _rounded(x: Array, out: Array) -> None:
+    for c in range(out.size):
+        out[c] = x[c]
 
 
 def _sum(x: Array, axes: tuple[int, ...], out: Array) -> None:
@@ -180,44 +196,47 @@ def _column_gradient(
 # ---------------------------------------------------------------------------------- S > 1: planes
 #
 # Here a sum runs along the vector, one partial sum per lane: "reassoc" allows that grouping, which
-# is fixed when the kernel is compiled. In double precision the order is far below the result.
+# is fixed when the kernel is compiled. In double precision the order is far below the result. A
+# thread of a plan takes channels first … last, of which each has its own sums.
 
 
 @njit(cache=True, error_model="numpy", fastmath={"reassoc"})
 def _plane_statistics(
-    x: Array, mean: Array, var: Array, invstd: Array, eps: float, total: Array
-) -> None:
-    N, C, S = x.shape
-    total[:] = 0
+    x: Array, mean: Array, var: Array, invstd: Array, eps: float, total: Array, first: int,
+    last: int,
+) -> None:  # fmt: skip
+    N, _, S = x.shape
+    total[first:last] = 0
     for n in range(N):
-        for c in range(C):
+        for c in range(first, last):
             part = 0.0
             for s in range(S):
                 part += np.float64(x[n, c, s])
             total[c] += part
-    for c in range(C):
+    for c in range(first, last):
         mean[c] = total[c] / (N * S)
-    total[:] = 0
+    total[first:last] = 0
     for n in range(N):
-        for c in range(C):
+        for c in range(first, last):
             center = np.float64(mean[c])
             part = 0.0
             for s in range(S):
                 deviation = np.float64(x[n, c, s]) - center
                 part += deviation * deviation
             total[c] += part
-    for c in range(C):
+    for c in range(first, last):
         var[c] = total[c] / (N * S)
         invstd[c] = 1 / np.sqrt(total[c] / (N * S) + eps)
 
 
 @njit(cache=True)
 def _normalize_planes(
-    x: Array, mean: Array, invstd: Array, weight: Array, bias: Array, out: Array
-) -> None:
-    N, C, S = x.shape
+    x: Array, mean: Array, invstd: Array, weight: Array, bias: Array, out: Array, first: int,
+    last: int,
+) -> None:  # fmt: skip
+    N, _, S = x.shape
     for n in range(N):
-        for c in range(C):
+        for c in range(first, last):
             center, scale = mean[c], invstd[c]
             w = weight[c] if weight.size else x.dtype.type(1)
             b = bias[c] if bias.size else x.dtype.type(0)
@@ -227,13 +246,14 @@ def _normalize_planes(
 
 @njit(cache=True, fastmath={"reassoc"})
 def _plane_sums(
-    dout: Array, x: Array, mean: Array, invstd: Array, plain: Array, weighted: Array
-) -> None:
-    N, C, S = x.shape
-    plain[:] = 0
-    weighted[:] = 0
+    dout: Array, x: Array, mean: Array, invstd: Array, plain: Array, weighted: Array, first: int,
+    last: int,
+) -> None:  # fmt: skip
+    N, _, S = x.shape
+    plain[first:last] = 0
+    weighted[first:last] = 0
     for n in range(N):
-        for c in range(C):
+        for c in range(first, last):
             center = np.float64(mean[c])
             p, w = 0.0, 0.0
             for s in range(S):
@@ -242,7 +262,7 @@ def _plane_sums(
                 w += d * (np.float64(x[n, c, s]) - center)
             plain[c] += p
             weighted[c] += w
-    for c in range(C):
+    for c in range(first, last):
         weighted[c] *= invstd[c]
 
 
@@ -256,11 +276,13 @@ def _plane_gradient(
     plain: Array,
     weighted: Array,
     dx: Array,
+    first: int,
+    last: int,
 ) -> None:
-    N, C, S = x.shape
+    N, _, S = x.shape
     number = dx.dtype.type
     for n in range(N):
-        for c in range(C):
+        for c in range(first, last):
             center, scale = mean[c], invstd[c]
             w = weight[c] * scale if weight.size else scale
             p, q = number(plain[c] / (N * S)), number(weighted[c] / (N * S))

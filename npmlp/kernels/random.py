@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npmlp.kernels.cache import njit
+from npmlp.kernels.vectors import wide
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Words = NDArray[np.uint32]
@@ -49,6 +50,7 @@ def _renew(w: Words) -> None:
     A renewed word is read again 227 words later at the earliest, so the compiler computes 8 or 16
     of them at once.
     """
+    wide()  # type: ignore[call-arg]
     for i in range(_WORDS - _SHIFT):
         w[i] = w[i + _SHIFT] ^ _twist(w[i], w[i + 1])
     for i in range(_WORDS - _SHIFT, _WORDS - 1):
@@ -66,11 +68,15 @@ def _twist(word: np.uint32, following: np.uint32) -> Any:
 def _temper(words: Words, out: Words) -> None:
     """Draws are the words with their bits mixed, which makes up for the simple recurrence."""
     for i in range(out.size):
-        y = words[i]
-        y ^= y >> np.uint32(11)
-        y ^= (y << np.uint32(7)) & np.uint32(0x9D2C5680)
-        y ^= (y << np.uint32(15)) & np.uint32(0xEFC60000)
-        out[i] = y ^ (y >> np.uint32(18))
+        out[i] = _tempered(words[i])
+
+
+@njit(cache=True)
+def _tempered(y: np.uint32) -> Any:
+    y ^= y >> np.uint32(11)
+    y ^= (y << np.uint32(7)) & np.uint32(0x9D2C5680)
+    y ^= (y << np.uint32(15)) & np.uint32(0xEFC60000)
+    return y ^ (y >> np.uint32(18))
 
 
 # ------------------------------------------------------------------------- what draws are made into
@@ -123,13 +129,50 @@ def multiply_add(x: Array, span: Any, low: Any, high: Any) -> None:
 
 @njit(cache=True)
 def bernoulli(state: Words, out: NDArray[np.bool_], below: np.uint64) -> None:
-    """u64 mod 2⁵³ < below"""
-    pairs = np.empty(2 * _PIECE, np.uint32)
-    for start in range(0, out.size, _PIECE):
-        to = out[start : start + _PIECE]
-        draw(state, pairs[: 2 * to.size])
-        for i in range(to.size):
-            to[i] = _low_53_bits(pairs, i) < below
+    """u64 mod 2⁵³ < below
+
+    Of a number's two draws the first is its higher half, which decides unless it is that of
+    `below`: once in two million times. So the second is not even tempered, and halves are compared,
+    16 in a vector.
+    """
+    words = state[:_WORDS]
+    position: Any = np.int64(state[_WORDS])
+    done = 0
+    while done < out.size:
+        if position == _WORDS:
+            _renew(words)
+            position = 0
+        pairs = min((_WORDS - position) // 2, out.size - done)
+        if pairs > 0:
+            _below(words[position : position + 2 * pairs], out[done : done + pairs], below)
+            position += 2 * pairs
+            done += pairs
+        else:  # one word is left, and its partner comes after all are renewed
+            pair = np.empty(2, np.uint32)
+            pair[0] = words[position]
+            _renew(words)
+            pair[1] = words[0]
+            position = 1
+            _below(pair, out[done : done + 1], below)
+            done += 1
+    state[_WORDS] = position
+
+
+@njit(cache=True)
+def _below(words: Words, out: NDArray[np.bool_], below: np.uint64) -> None:
+    """For words in pairs, before they are tempered."""
+    wide()  # type: ignore[call-arg]
+    high = np.uint32(below >> np.uint64(32))
+    undecided = np.uint32(0)
+    for i in range(out.size):
+        half = _tempered(words[2 * i]) & np.uint32(2**21 - 1)
+        out[i] = half < high
+        undecided |= np.uint32(half == high)
+    if undecided:
+        low = np.uint32(below & np.uint64(2**32 - 1))
+        for i in range(out.size):
+            if _tempered(words[2 * i]) & np.uint32(2**21 - 1) == high:
+                out[i] = _tempered(words[2 * i + 1]) < low
 
 
 @njit(cache=True)
