@@ -15,11 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from npmlp.kernels import threads
 from npmlp.kernels.cache import njit
 from npmlp.kernels.calls import call, in_order
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_COST = 16  # of an entry with its exponential, a load and a store being 1
+_THREADS_FROM = 1 << 18
 _NONE = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}  # an absent weight
 
 
@@ -39,7 +42,7 @@ def cross_entropy_forward(
     logits, target, weight = inputs
     loss, log_probs, total = outs
     weight = _NONE[logits.dtype] if weight is None else weight
-    call(_log_softmax, in_order(logits), log_probs)
+    _rows(_log_softmax, in_order(logits), log_probs)
     smoothing = float(label_smoothing)
     if reduction == "none":
         call(_losses, log_probs, target, weight, ignore_index, smoothing, loss, total)
@@ -67,19 +70,25 @@ def cross_entropy_backward(
     _, log_probs, total = outs
     weight = _NONE[log_probs.dtype] if weight is None else weight
     mean, smoothing = reduction == "mean", float(label_smoothing)
-    call(
+    _rows(
         _gradient, dout.reshape(-1), log_probs, target, weight, ignore_index, smoothing, mean,
         total, grads[0],
     )  # fmt: skip
 
 
+def _rows(part: Any, *arguments: Any) -> None:
+    """Call a loop over rows, in a plan on all threads. The last argument has as many."""
+    out = arguments[-1]
+    threads.call_on_threads(part, None, arguments, len(out), 8, _COST * out.size, _THREADS_FROM)
+
+
 @njit(cache=True)
-def _log_softmax(x: Array, out: Array) -> None:
-    """out = x - max - log Σ e^(x - max), row by row: nothing overflows, and log p is exact where p
-    is too small for a number. A row of -inf, or with NaN or +inf, is NaN, as in PyTorch.
+def _log_softmax(x: Array, out: Array, first: int, last: int) -> None:
+    """out = x - max - log Σ e^(x - max), rows first … last: nothing overflows, and log p is exact
+    where p is too small for a number. A row of -inf, or with NaN or +inf, is NaN, as in PyTorch.
     """
-    N, C = x.shape
-    for n in range(N):
+    C = x.shape[1]
+    for n in range(first, last):
         top = x[n, 0]
         for c in range(1, C):
             top = max(top, x[n, c])
@@ -159,6 +168,8 @@ def _gradient(
     mean: bool,
     total: Array,
     dlogits: Array,
+    first: int,
+    last: int,
 ) -> None:
     N, C = log_probs.shape
     number = log_probs.dtype.type
@@ -166,7 +177,7 @@ def _gradient(
     each = 0.0  # Σ_c of what smoothing takes off each class
     for c in range(C):
         each += smoothing / C * (weight[c] if weight.size else 1.0)
-    for n in range(N):
+    for n in range(first, last):
         t = target[n]
         if t == ignore_index:
             for c in range(C):

@@ -57,9 +57,8 @@ def portions(size: int, count: int, unit: int) -> tuple[int, int]:
     return chunk, -(-size // chunk)
 
 
-_PLANS_DIVIDE_FROM = (
-    16  # times less work: within a program (program.py) threads are at work already
-)
+# Times less work is divided in a plan, whose threads are at work already (program.py).
+_PLANS_DIVIDE_FROM = 32
 
 
 def call_on_threads(
