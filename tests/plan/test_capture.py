@@ -217,3 +217,11 @@ def test_an_optimizer_of_ones_own_finds_the_gradients():
         return losses, training.state()
 
     assert trained(planned=True) == trained(planned=False)
+
+
+def test_a_tensor_that_is_passed_twice_is_not_taken_for_two():
+    rng = np.random.default_rng(8)
+    a, b = (npmlp.from_numpy(rng.standard_normal((3, 4)).astype(np.float32)) for _ in range(2))
+    plan = npmlp.capture(lambda x, y: x * 2 + y)
+    for x, y in ((a, a), (a, b), (b, b), (b, a)):
+        assert plan(x, y).numpy().tobytes() == (x * 2 + y).numpy().tobytes()
