@@ -213,7 +213,7 @@ class Plan:
     @staticmethod
     def _key(args: tuple[Any, ...]) -> Any:
         """What a recording is for: shapes and dtypes, other arguments, and the settings."""
-        of_args = [
+        of_args: list[Any] = [
             (a._data.shape, a._data.dtype) if isinstance(a, Tensor) else (type(a), a) for a in args
         ]
         ids = list(map(id, args))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Way:
                 by_python += made
                 self.steps += [call.make for call in made]
                 self._entries += [[i] for i in entries]
-        read_here = [a for call in by_python for a in call.arguments if isinstance(a, np.ndarray)]
+        read_here = [a for call in by_python for a in _arrays_in(call.arguments)]
         self._inputs = [
             _Input(own, () if is_written(own) or _reads(read_here, own) else programs)
             for own in inputs
@@ -144,6 +144,19 @@ class _Input:
             self._now = address
             for code, at, offset in self._words:
                 code[at] = address + offset
+
+
+def _arrays_in(value: Any) -> Iterator[Array]:
+    """The arrays among a call's arguments, however deep: an oracle has its inputs in a tuple."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _arrays_in(list(value.values()))
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _arrays_in(part)
+    elif hasattr(value, "_data"):
+        yield from _arrays_in(value._data)
 
 
 def _reads(arrays: Sequence[Array], own: Array) -> bool:

@@ -170,7 +170,9 @@ def test_an_update_alone_follows_the_gradients_that_are_there():
 
 
 def test_inputs_are_taken_wherever_they_lie():
-    """A plan reads an input in its place; whatever lies otherwise than the first is copied."""
+    """A plan reads an input in its place, but what lies otherwise than the first, or is read by
+    Python too, is copied.
+    """
     x, y = batches((6,), 3, [8])[0]
     wide = npmlp.from_numpy(np.random.default_rng(5).standard_normal((16, 12)).astype(np.float32))
     read_only = np.random.default_rng(6).standard_normal((8, 6)).astype(np.float32)
