@@ -62,9 +62,11 @@ def _flops(entry: Forward | Backward) -> float | None:
         m, k = shapes[1]
         rows = math.prod(shapes[0][:-1])
         return 2.0 * rows * k * m * wanted + rows * m
-    if name == "conv2d":
+    if name in ("conv2d", "conv_relu_pool"):
         outs = entry.dout if isinstance(entry, Backward) else entry.outs[0]
-        return 2.0 * outs.size * math.prod(shapes[1][1:]) * wanted + outs.size
+        # of each four entries of a convolution pooling keeps one
+        convolved = outs.size * (4 if name == "conv_relu_pool" else 1)
+        return 2.0 * convolved * math.prod(shapes[1][1:]) * wanted + convolved
     if name == "matmul" and len(shapes[0]) == len(shapes[1]) == 2:
         return 2.0 * shapes[0][0] * math.prod(shapes[1]) * wanted
     if name == "cross_entropy":

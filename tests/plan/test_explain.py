@@ -75,6 +75,22 @@ def test_operations_are_counted_as_by_hand():
     }
 
 
+def test_a_convolution_with_its_pooling_is_counted_before_it():
+    x = npmlp.randn(5, 1, 28, 28)
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(864, 2)
+    )
+    plan = npmlp.capture(lambda x: model(x).sum().backward(), x)
+    ((recording,),) = plan._recordings.values()
+    found = {e.name: work_of(e).flops for e in recording.entries if e.name.startswith("conv_relu")}
+    entries = 5 * 6 * 24 * 24
+    # forward, and backward the gradient of the weight alone; an addition for the bias each
+    assert found == {
+        "conv_relu_pool": 2 * entries * 25 + entries,
+        "conv_relu_pool backward": 2 * entries * 25 + entries,
+    }
+
+
 def test_bytes_are_those_of_the_arrays():
     _, _, step, batch = training(clip=False)
     plan = npmlp.capture(step, *batch)
