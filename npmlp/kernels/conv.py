@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from npmlp.kernels import direct
+from npmlp.kernels import direct, direct_backward
 from npmlp.kernels.cache import njit
 from npmlp.kernels.calls import call, in_order
 from npmlp.kernels.ladder import Matrix
@@ -80,7 +80,7 @@ def conv2d_backward(
     if is_direct(weight.shape, stride):
         if direct.AVAILABLE:
             shape = direct.shape_of(x, weight, padding, dilation, groups)
-            direct.backward(dout, None, None, (x, weight), grads, scratch, shape)
+            direct_backward.backward(dout, None, None, (x, weight), grads, scratch, shape)
             return
         scratch = _columns((x, weight, None), attrs)[1]
     N, channels, OH, OW = dout.shape
@@ -131,7 +131,7 @@ def conv_relu_pool_backward(
     x, weight, _ = inputs
     shape = direct.shape_of(x, weight, padding, dilation, groups)
     pooled, indices = outs
-    direct.backward(dout, pooled, indices, (x, weight), grads, scratch, shape)
+    direct_backward.backward(dout, pooled, indices, (x, weight), grads, scratch, shape)
 
 
 def _or_none(bias: Array | None, weight: Array) -> Array:

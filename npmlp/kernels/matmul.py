@@ -20,7 +20,7 @@ from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import call, in_order
 from npmlp.kernels.ladder import Array, Matrix, moved
 from npmlp.kernels.large import large_product
-from npmlp.kernels.panels import dots, pack_all_rows, pack_rows, product
+from npmlp.kernels.panels import DOT_COLUMNS, dots, pack_all_rows, pack_rows, product
 
 Flat = tuple[Array, int, int]  # a matrix's memory, and its steps down and along
 
@@ -97,7 +97,7 @@ def _run(
     panels = start if panels is None else panels
     threads.call_on_threads(
         _part, _parts, (*memory(a), *b, way, panels, start, floor, out, K, by_rows),
-        *((n, _ROWS) if by_rows else (m, 3 if way == _DOTS else _COLUMNS)), n * m * K,
+        *((n, _ROWS) if by_rows else (m, DOT_COLUMNS if way == _DOTS else _COLUMNS)), n * m * K,
         _THREADS_FROM,
     )  # fmt: skip
 

@@ -26,9 +26,10 @@ import numpy as np
 
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
+from npmlp.kernels.scratch import SUM_BYTES
 from npmlp.kernels.sums import dot_tile
 from npmlp.kernels.tile import product_tile, transpose_tile
-from npmlp.kernels.vectors import ROWS, SUM_BYTES, VECTOR_BYTES, VECTORS
+from npmlp.kernels.vectors import ROWS, VECTOR_BYTES, VECTORS
 
 # ------------------------------------------------------------------------------------- strips
 
@@ -125,7 +126,7 @@ product = tiled if VECTOR_BYTES else _portable
 # a row of a and a row of b, and both are read as they lie, a vector at a time. What it costs is to
 # add up the lanes of each sum at the end. For few rows of a that is less than turning b.
 
-_DOT_ROWS, _DOT_COLUMNS = (8, 3) if VECTOR_BYTES == SUM_BYTES else (2, 2)  # sums in registers
+_DOT_ROWS, DOT_COLUMNS = (8, 3) if VECTOR_BYTES == SUM_BYTES else (2, 2)  # sums in registers
 
 
 @njit(cache=True)
@@ -134,9 +135,9 @@ def _dots(
 ) -> None:
     """out (N, M) = max(floor, start + a (N, K) b (K, M)); a.along and b.down are 1."""
     for i in range(0, N, _DOT_ROWS):
-        for j in range(0, M, _DOT_COLUMNS):
+        for j in range(0, M, DOT_COLUMNS):
             dot_tile(  # type: ignore[call-arg]
-                _DOT_ROWS, _DOT_COLUMNS, N - i, M - j, K, a.memory, a.at + i * a.down, a.down,
+                _DOT_ROWS, DOT_COLUMNS, N - i, M - j, K, a.memory, a.at + i * a.down, a.down,
                 b.memory, b.at + j * b.along, b.along, start.memory, start.at + j, floor,
                 out.memory, out.at + i * out.down + j, out.down,
             )  # fmt: skip

@@ -17,13 +17,7 @@ The threads are those of Numba's `prange`, one iteration each. If the system giv
 comes too late, thread 0 makes the calls of all programs, up to each barrier one after another: no
 portion needs another, and the bits are the same.
 
-How a function is called by its address. Numba compiles kernel(array, 3, 0.5) into a function of
-plain numbers, as C has them: a place for its result, a place for an error, then for each array its
-owner twice (nobody: 0), size, itemsize, address, lengths and steps, and each number as it is. The
-convention of 64-bit Unix (System V AMD64 ABI, section 3.2.3) puts the first six whole numbers and
-addresses in registers, the first eight floating-point numbers in others, and what is left on the
-stack, in order, eight bytes each. A caller that fills all of the registers, and puts more on the
-stack than a function reads, has called it correctly: so one piece of code calls them all.
+How a function is called by its address, by_address.py says.
 """
 
 from __future__ import annotations
@@ -37,15 +31,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import typeof, types
-from numba.core import cgutils
+from numba import typeof
 from numba.core.dispatcher import Dispatcher
-from numba.extending import intrinsic
 
+from npmlp.kernels.by_address import (
+    FLOATING,
+    HEAD,
+    WHOLE,
+    add,
+    call_at,
+    clock,
+    give_way,
+    look,
+    pause,
+    put,
+)
 from npmlp.kernels.cache import njit, numba, prange
 from npmlp.kernels.calls import Call
-from npmlp.kernels.vectors import I32, I64, literal
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -57,104 +59,7 @@ AVAILABLE = (
 """Whether calls are made so on this system; elsewhere Python makes them, to the same bits."""
 
 _BARRIER, _END = 0, -1
-_WHOLE, _FLOATING = 6, 8  # registers for arguments
 _STACKS = (0, 16, 32, 48, 64, 96, 128)  # words on the stack, of which a call takes the next size
-_HEAD = 2 + _FLOATING + _WHOLE  # address, words on the stack, registers
-
-
-# ---------------------------------------------------------------------- what Numba has no word for
-
-
-def _address_of(context: Any, builder: ir.IRBuilder, type_: Any, array: Any, at: Any) -> ir.Value:
-    return builder.gep(context.make_array(type_)(context, builder, array).data, [at])
-
-
-@intrinsic
-def _call(typing: Any, code: Any, at: Any, stack: Any) -> Any:
-    """Call code[at] with the registers and `stack` words, written as a number, that follow it.
-
-    Returns: 0, or another number where the function raised.
-    """
-    size = literal(stack)
-
-    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        code_, at_, _ = values
-        first = _address_of(context, builder, code, code_, at_)
-
-        def word(i: int) -> ir.Value:
-            return builder.gep(first, [ir.Constant(I64, i)])
-
-        double = ir.DoubleType()
-        places = range(2 + _FLOATING, _HEAD + size)
-        whole = [builder.load(word(i)) for i in places]
-        floating = [
-            builder.load(builder.bitcast(word(2 + i), double.as_pointer()))
-            for i in range(_FLOATING)
-        ]
-        kinds = [*[I64] * _WHOLE, *[double] * _FLOATING, *[I64] * size]
-        type_ = ir.FunctionType(I32, kinds)
-        function = builder.inttoptr(builder.load(first), type_.as_pointer())
-        status = builder.call(function, [*whole[:_WHOLE], *floating, *whole[_WHOLE:]])
-        return builder.sext(status, I64)
-
-    return types.int64(code, types.int64, stack), write
-
-
-@intrinsic
-def _add(typing: Any, words: Any, at: Any, value: Any) -> Any:
-    """words[at] += value, in one go for all threads. Returns: what was there before."""
-
-    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        place = _address_of(context, builder, words, values[0], values[1])
-        return builder.atomic_rmw("add", place, values[2], "seq_cst")
-
-    return types.int64(words, types.int64, types.int64), write
-
-
-@intrinsic
-def _look(typing: Any, words: Any, at: Any) -> Any:
-    """words[at] as other threads have left it."""
-
-    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        place = _address_of(context, builder, words, *values)
-        return builder.load_atomic(place, "seq_cst", 8)
-
-    return types.int64(words, types.int64), write
-
-
-@intrinsic
-def _put(typing: Any, words: Any, at: Any, value: Any) -> Any:
-    """words[at] = value, for other threads to see."""
-
-    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        place = _address_of(context, builder, words, values[0], values[1])
-        builder.store_atomic(values[2], place, "seq_cst", 8)
-        return context.get_dummy_value()
-
-    return types.void(words, types.int64, types.int64), write
-
-
-def _function(name: str, result: ir.Type, doc: str) -> Any:
-    """A function of the system or of LLVM without arguments."""
-
-    @intrinsic
-    def function(typing: Any) -> Any:
-        def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-            type_ = ir.FunctionType(result, [])
-            found = builder.call(cgutils.get_or_insert_function(builder.module, type_, name), [])
-            return found if result is I64 else context.get_dummy_value()
-
-        return (types.int64 if result is I64 else types.void)(), write
-
-    function.__doc__ = doc
-    return function
-
-
-_pause = _function(
-    "llvm.x86.sse2.pause", ir.VoidType(), "Wait some cycles, as in a loop that asks."
-)
-_give_way = _function("sched_yield", I32, "Let the system run another program on this core.")
-_clock = _function("llvm.readcyclecounter", I64, "The processor's clock.")
 
 
 # ---------------------------------------------------------------------------------- the loops
@@ -179,16 +84,16 @@ def _follow(code: Array, at: int, common: Array, stamps: Array) -> int:
         stack = code[at + 1]
         status: Any
         if stack <= 16:
-            status = _call(code, at, 16) if stack > 0 else _call(code, at, 0)  # type: ignore[call-arg]
+            status = call_at(code, at, 16) if stack > 0 else call_at(code, at, 0)  # type: ignore[call-arg]
         elif stack <= 48:
-            status = _call(code, at, 48) if stack > 32 else _call(code, at, 32)  # type: ignore[call-arg]
+            status = call_at(code, at, 48) if stack > 32 else call_at(code, at, 32)  # type: ignore[call-arg]
         elif stack <= 64:
-            status = _call(code, at, 64)  # type: ignore[call-arg]
+            status = call_at(code, at, 64)  # type: ignore[call-arg]
         else:
-            status = _call(code, at, 128) if stack > 96 else _call(code, at, 96)  # type: ignore[call-arg]
+            status = call_at(code, at, 128) if stack > 96 else call_at(code, at, 96)  # type: ignore[call-arg]
         if status != 0:
-            _put(common, _FAILED, at + 1)  # type: ignore[call-arg]
-        at += _HEAD + stack
+            put(common, _FAILED, at + 1)  # type: ignore[call-arg]
+        at += HEAD + stack
         _stamp(stamps)
     return -1
 
@@ -198,30 +103,30 @@ def _stamp(stamps: Array) -> None:
     """Write down what the clock shows now, if there is room: stamps[0] counts what follows it."""
     if stamps.size:
         stamps[0] += 1
-        stamps[stamps[0]] = _clock()
+        stamps[stamps[0]] = clock()
 
 
 @njit()
 def _wait(common: Array, at: int, least: int) -> None:
     """Until common[at] is `least` or more."""
     asked = 0
-    while _look(common, at) < least:  # type: ignore[call-arg]
+    while look(common, at) < least:  # type: ignore[call-arg]
         asked += 1
         if asked < _ASKS:
-            _pause()
+            pause()
         else:
-            _give_way()
+            give_way()
 
 
 @njit()
 def _decide(common: Array, parties: int) -> bool:
     """Thread 0: whether all others have come."""
     for _ in range(_PATIENCE):
-        if _look(common, _ARRIVED) == parties - 1:  # type: ignore[call-arg]
-            _put(common, _DECISION, _TOGETHER)
+        if look(common, _ARRIVED) == parties - 1:  # type: ignore[call-arg]
+            put(common, _DECISION, _TOGETHER)
             return True
-        _pause()
-    _put(common, _DECISION, _ALONE)  # type: ignore[call-arg]
+        pause()
+    put(common, _DECISION, _ALONE)  # type: ignore[call-arg]
     return False
 
 
@@ -247,9 +152,9 @@ def _one_program(codes: Array, t: int, common: Array, stamps: Array) -> None:
             _all_programs(codes, common, stamps)
             return
     else:
-        _add(common, _ARRIVED, 1)  # type: ignore[call-arg]
+        add(common, _ARRIVED, 1)  # type: ignore[call-arg]
         _wait(common, _DECISION, _TOGETHER)
-        if _look(common, _DECISION) == _ALONE:
+        if look(common, _DECISION) == _ALONE:
             return
     at, barriers = 0, 0
     _stamp(stamps[t])
@@ -258,7 +163,7 @@ def _one_program(codes: Array, t: int, common: Array, stamps: Array) -> None:
         if at < 0:
             return
         barriers += 1
-        _add(common, _BARRIERS, 1)  # type: ignore[call-arg]
+        add(common, _BARRIERS, 1)  # type: ignore[call-arg]
         _wait(common, _BARRIERS, barriers * parties)
         _stamp(stamps[t])
 
@@ -271,7 +176,7 @@ def _on_threads(codes: Array, common: Array, stamps: Array) -> None:
 
 @njit()
 def _tick() -> int:
-    return _clock()
+    return clock()
 
 
 @functools.cache
@@ -380,16 +285,16 @@ class Program:
         words.whole += [result, result + 64]
         for argument in arguments:
             words.add(argument)
-        stack = next(s for s in _STACKS if s >= len(words.whole) - _WHOLE)
-        if len(words.floating) > _FLOATING:
+        stack = next(s for s in _STACKS if s >= len(words.whole) - WHOLE)
+        if len(words.floating) > FLOATING:
             raise TypeError("a program passes on eight floating-point numbers at most")
         code = [
             _address(call.function, arguments),
             stack,
-            *words.floating, *[0] * (_FLOATING - len(words.floating)),
-            *words.whole, *[0] * (_WHOLE + stack - len(words.whole)),
+            *words.floating, *[0] * (FLOATING - len(words.floating)),
+            *words.whole, *[0] * (WHOLE + stack - len(words.whole)),
         ]  # fmt: skip
-        return code, [(2 + _FLOATING + at, address) for at, address in words.arrays]
+        return code, [(2 + FLOATING + at, address) for at, address in words.arrays]
 
     def __call__(self) -> None:
         """Make the calls. Whoever does so has the threads (threads.take).

@@ -69,22 +69,24 @@ def batch_norm_scratch(
 
 # ----------------------------------------------------------------------------------- convolution
 
-_CHUNKS, _SUM_BYTES = 4, 64  # as direct.py has them
+CHUNKS = 4  # of images, in which direct.py makes a weight's gradient
+SUM_BYTES = 64
+"""A sum in lanes (sums.py) is kept in so many bytes of partial sums, on every processor."""
 _MOST_SUMS = 1 << 22  # bytes of partial sums, from which im2col's copies are the cheaper ones
 
 
 def is_direct(weight: Sequence[int], stride: Sequence[int]) -> bool:
     """Whether a convolution reads the image where it is (direct.py), and makes no columns."""
-    return tuple(stride) == (1, 1) and _CHUNKS * _SUM_BYTES * math.prod(weight) <= _MOST_SUMS
+    return tuple(stride) == (1, 1) and CHUNKS * SUM_BYTES * math.prod(weight) <= _MOST_SUMS
 
 
 def direct_scratch(shapes: Sequence[Any], dtypes: Sequence[Any], groups: int) -> Scratch:
     """Backward: partial sums of dweight (chunks, groups, K/groups · R · lanes), and of dbias
     (chunks, K, lanes).
     """
-    lanes = _SUM_BYTES // dtypes[0].itemsize
+    lanes = SUM_BYTES // dtypes[0].itemsize
     size = math.prod(shapes[1]) // groups * lanes
-    return (((_CHUNKS, groups, size), dtypes[0]), ((_CHUNKS, shapes[1][0], lanes), dtypes[0]))
+    return (((CHUNKS, groups, size), dtypes[0]), ((CHUNKS, shapes[1][0], lanes), dtypes[0]))
 
 
 _COLUMN_BYTES = 1 << 19  # of the columns that conv2d works on at a time: half a second-level cache

@@ -16,7 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from npmlp.kernels.vectors import I32, I64, SUM_BYTES, Vectors, literal, memory, number
+from npmlp.kernels.scratch import SUM_BYTES
+from npmlp.kernels.vectors import I32, I64, Vectors, literal, memory, number
 
 
 @intrinsic

@@ -49,10 +49,6 @@ VECTOR_BYTES, ROWS, VECTORS = tile_for(processor_features())
 """Of this machine. Numba's cache of compiled code is per processor too."""
 
 
-SUM_BYTES = 64
-"""A sum over positions is kept in so many bytes of partial sums, on every processor."""
-
-
 # -------------------------------------------------------------------------- a writer of vectors
 
 I32, I64 = ir.IntType(32), ir.IntType(64)

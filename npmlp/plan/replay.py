@@ -126,7 +126,7 @@ class _Before:
         self.owners, self.grads = ([found[i] for found in tape.found] for i in range(2))
         self.optimizers = [
             (optimizer, [p for group in optimizer.param_groups for p in group["params"]])
-            for optimizer in {id(o): o for o, _ in tape.optimizers}.values()
+            for optimizer in {id(o): o for o in tape.optimizers}.values()
         ]
 
     def is_still_so(self) -> bool:

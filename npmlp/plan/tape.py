@@ -24,11 +24,6 @@ def owner(array: Array) -> Array:
     return array
 
 
-def parameters_of(optimizer: Any) -> tuple[int, ...]:
-    """The parameters that an optimizer has, by id."""
-    return tuple([id(p) for group in optimizer.param_groups for p in group["params"]])
-
-
 def optimizer_of(function: Any) -> Any:
     """The optimizer whose step a function is, or None."""
     found = getattr(function, "of", getattr(function, "__self__", None))
@@ -139,7 +134,7 @@ class Tape:
         self.grads: dict[int, tuple[Any, Any]] = {}  # leaf, and its .grad before the step
         self.given: set[int] = set()  # leaves whose .grad the step has set or dropped
         self.found: list[tuple[Any, Any]] = []  # leaves, and the .grad that the step added to
-        self.optimizers: list[tuple[Any, Any]] = []  # with their parameters
+        self.optimizers: list[Any] = []
         self.shown: list[Any] = []  # tensors that leaves have as their .grad
         self.modules: dict[int, tuple[Any, bool]] = {}  # with their mode
         self.leaves: dict[int, tuple[Any, Array, bool]] = {}  # with their data and requires_grad
@@ -247,13 +242,13 @@ class Tape:
     def cleared_by(self, optimizer: Any) -> None:
         """An optimizer is going to drop the gradients of its parameters."""
         if not self.busy:
-            self.optimizers.append((optimizer, parameters_of(optimizer)))
+            self.optimizers.append(optimizer)
 
     def step_of(self, optimizer: Any) -> None:
         """An optimizer is going to take a step, and may make states for parameters."""
         if self.busy:
             return
-        self.optimizers.append((optimizer, parameters_of(optimizer)))
+        self.optimizers.append(optimizer)
         for group in optimizer.param_groups:
             self.found_grads(group["params"])
         states = {key: dict(state) for key, state in optimizer.state.items()}

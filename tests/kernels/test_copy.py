@@ -44,7 +44,7 @@ def test_dimensions_that_one_stride_covers_become_one():
 @pytest.mark.parametrize("shape", [(700, 400), (9, 200, 170)])
 def test_threads_copy_the_same(shape):
     if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("one thread only")
+        pytest.skip("a processor with one core")
     x = np.random.default_rng(2).standard_normal(shape).astype(np.float32).swapaxes(-1, -2)
     assert x.size >= copies._THREADS_FROM
     before = numba.get_num_threads()
