@@ -32,7 +32,7 @@ def move_lines(
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         source_, s_at_, s_down_, to_, t_at_, t_down_, lines_, count_ = values
         scalar = context.get_value_type(to.dtype)
-        vector = Vectors(builder, scalar, SUM_BYTES * 8 // to.dtype.bitwidth)
+        vector = Vectors(builder, scalar, SUM_BYTES)
         lanes = number(vector.lanes)
         whole = builder.sub(count_, builder.srem(count_, lanes))
         mask = vector.first(builder.sub(count_, whole))
@@ -70,7 +70,7 @@ def pool_tile(
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         x_, x_at_, down_, W_, first_, out_, indices_, out_at_, count_ = values
         scalar = context.get_value_type(x.dtype)
-        vector = Vectors(builder, scalar, SUM_BYTES * 8 // x.dtype.bitwidth)
+        vector = Vectors(builder, scalar, SUM_BYTES)
         L = vector.lanes
         whole = ir.VectorType(I64, L)
         in_x = vector.at(memory(context, builder, x, x_), x_at_)

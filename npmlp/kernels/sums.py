@@ -8,7 +8,8 @@ processor, and halves are added to halves: the bits are the same on all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -17,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from npmlp.kernels.scratch import SUM_BYTES
-from npmlp.kernels.vectors import I32, I64, Vectors, literal, memory, number
+from npmlp.kernels.vectors import I32, I64, Vectors, apart, literal, memory, number, pointer_to
 
 
 @intrinsic
@@ -42,72 +43,80 @@ def dot_tile(
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         (_, _, N_, M_, K_, a_, a_at_, a_down_, b_, b_at_, b_down_, start_, start_at_, floor_,
          out_, out_at_, out_down_) = values  # fmt: skip
-        scalar = context.get_value_type(a.dtype)
-        vector = Vectors(builder, scalar, SUM_BYTES * 8 // a.dtype.bitwidth)
-        at, L = vector.at, vector.lanes
-
-        def clamped(count: int, there_are: ir.Value) -> list[ir.Value]:
-            last = builder.sub(there_are, number(1))
-            return [
-                builder.select(builder.icmp_signed("<", number(i), last), number(i), last)
-                for i in range(count)
-            ]
-
-        r_, c_ = clamped(R, N_), clamped(C, M_)
-        in_a = at(memory(context, builder, a, a_), a_at_)
-        in_b = at(memory(context, builder, b, b_), b_at_)
-        a_rows = [at(in_a, builder.mul(r, a_down_)) for r in r_]
-        b_rows = [at(in_b, builder.mul(c, b_down_)) for c in c_]
-        whole = builder.sub(K_, builder.srem(K_, number(L)))
-        rest = vector.first(builder.sub(K_, whole))
-
-        def step(acc: Any, k: ir.Value, mask: Any) -> Any:
-            bs = [vector.load(at(row, k), mask) for row in b_rows]
-            result = []
-            for row, sums in zip(a_rows, acc, strict=True):
-                one = vector.load(at(row, k), mask)
-                result.append([vector.fma(one, x, s) for x, s in zip(bs, sums, strict=True)])
-            return result
-
-        before = builder.block
-        test, body, done = (builder.append_basic_block(name) for name in ("k", "fma", "done"))
-        builder.branch(test)
-        builder.position_at_end(test)
-        k = builder.phi(I64)
-        k.add_incoming(number(0), before)
-        zero = ir.Constant(vector.type, None)
-        acc = [[builder.phi(vector.type) for _ in range(C)] for _ in range(R)]
-        for sums in acc:
-            for phi in sums:
-                phi.add_incoming(zero, before)
-        builder.cbranch(builder.icmp_signed("<", k, whole), body, done)
-        builder.position_at_end(body)
-        for phis, sums in zip(acc, step(acc, k, None), strict=True):
-            for phi, value in zip(phis, sums, strict=True):
-                phi.add_incoming(value, body)
-        k.add_incoming(builder.add(k, number(L)), body)
-        builder.branch(test)
-        builder.position_at_end(done)
-
-        each = [value for sums in step(acc, whole, rest) for value in sums]
-        each += each[:1] * (-len(each) % L)
-        totals = [_added_up(vector, each[i : i + L])[0] for i in range(0, len(each), L)]
-        place = cgutils.alloca_once(builder, ir.ArrayType(vector.type, len(totals)))
-        first = builder.bitcast(place, scalar.as_pointer())
-        for i, total in enumerate(totals):
-            vector.store(total, at(first, number(i * L)))
-        in_start = at(memory(context, builder, start, start_), start_at_)
-        begins = [builder.load(at(in_start, c)) for c in c_]
-        in_out = at(memory(context, builder, out, out_), out_at_)
-        for i, r in enumerate(r_):
-            row = at(in_out, builder.mul(r, out_down_))
-            for j, c in enumerate(c_):
-                value = builder.fadd(begins[j], builder.load(at(first, number(i * C + j))))
-                below = builder.fcmp_ordered("<=", value, floor_)
-                builder.store(builder.select(below, floor_, value), at(row, c))
+        at = functools.partial(pointer_to, context, builder)
+        apart(
+            builder, f"dot_tile.{R}x{C}.{a.dtype}",
+            [N_, M_, K_, at(a, a_, a_at_), a_down_, at(b, b_, b_at_), b_down_,
+             at(start, start_, start_at_), floor_, at(out, out_, out_at_), out_down_],
+            functools.partial(_write_dot_tile, R, C),
+        )  # fmt: skip
         return context.get_dummy_value()
 
     return signature, write
+
+
+def _write_dot_tile(R: int, C: int, builder: ir.IRBuilder, values: Sequence[ir.Value]) -> None:
+    """The tile's own function."""
+    N_, M_, K_, in_a, a_down_, in_b, b_down_, in_start, floor_, in_out, out_down_ = values
+    scalar = floor_.type
+    vector = Vectors(builder, scalar, SUM_BYTES)
+    at, L = vector.at, vector.lanes
+
+    def clamped(count: int, there_are: ir.Value) -> list[ir.Value]:
+        last = builder.sub(there_are, number(1))
+        return [
+            builder.select(builder.icmp_signed("<", number(i), last), number(i), last)
+            for i in range(count)
+        ]
+
+    r_, c_ = clamped(R, N_), clamped(C, M_)
+    a_rows = [at(in_a, builder.mul(r, a_down_)) for r in r_]
+    b_rows = [at(in_b, builder.mul(c, b_down_)) for c in c_]
+    whole = builder.sub(K_, builder.srem(K_, number(L)))
+    rest = vector.first(builder.sub(K_, whole))
+
+    def step(acc: Any, k: ir.Value, mask: Any) -> Any:
+        bs = [vector.load(at(row, k), mask) for row in b_rows]
+        result = []
+        for row, sums in zip(a_rows, acc, strict=True):
+            one = vector.load(at(row, k), mask)
+            result.append([vector.fma(one, x, s) for x, s in zip(bs, sums, strict=True)])
+        return result
+
+    before = builder.block
+    test, body, done = (builder.append_basic_block(name) for name in ("k", "fma", "done"))
+    builder.branch(test)
+    builder.position_at_end(test)
+    k = builder.phi(I64)
+    k.add_incoming(number(0), before)
+    zero = ir.Constant(vector.type, None)
+    acc = [[builder.phi(vector.type) for _ in range(C)] for _ in range(R)]
+    for sums in acc:
+        for phi in sums:
+            phi.add_incoming(zero, before)
+    builder.cbranch(builder.icmp_signed("<", k, whole), body, done)
+    builder.position_at_end(body)
+    for phis, sums in zip(acc, step(acc, k, None), strict=True):
+        for phi, value in zip(phis, sums, strict=True):
+            phi.add_incoming(value, body)
+    k.add_incoming(builder.add(k, number(L)), body)
+    builder.branch(test)
+    builder.position_at_end(done)
+
+    each = [value for sums in step(acc, whole, rest) for value in sums]
+    each += each[:1] * (-len(each) % L)
+    totals = [_added_up(vector, each[i : i + L])[0] for i in range(0, len(each), L)]
+    place = cgutils.alloca_once(builder, ir.ArrayType(vector.type, len(totals)))
+    first = builder.bitcast(place, scalar.as_pointer())
+    for i, total in enumerate(totals):
+        vector.store(total, at(first, number(i * L)))
+    begins = [builder.load(at(in_start, c)) for c in c_]
+    for i, r in enumerate(r_):
+        row = at(in_out, builder.mul(r, out_down_))
+        for j, c in enumerate(c_):
+            value = builder.fadd(begins[j], builder.load(at(first, number(i * C + j))))
+            below = builder.fcmp_ordered("<=", value, floor_)
+            builder.store(builder.select(below, floor_, value), at(row, c))
 
 
 @intrinsic
@@ -132,83 +141,93 @@ def correlate_tile(
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         (_, _, sums_, s_at_, s_down_, R_, d_, d_at_, d_down_, d_step_, x_, x_at_, x_step_,
          places_, p_at_, C_, P_, images_) = values  # fmt: skip
-        scalar = context.get_value_type(d.dtype)
-        vector = Vectors(builder, scalar, SUM_BYTES * 8 // d.dtype.bitwidth)
-        at, lanes = vector.at, number(vector.lanes)
-
-        def clamped(i: int, count: ir.Value) -> ir.Value:
-            last = builder.sub(count, number(1))
-            return builder.select(builder.icmp_signed("<", number(i), last), number(i), last)
-
-        rows_ = [clamped(r, R_) for r in range(n_rows)]
-        columns_ = [clamped(c, C_) for c in range(n_columns)]
-        in_sums = at(memory(context, builder, sums, sums_), s_at_)
-        own = [
-            [at(in_sums, builder.mul(r, s_down_), builder.mul(c, lanes)) for c in columns_]
-            for r in rows_
-        ]
-        in_places = at(memory(context, builder, places, places_), p_at_)
-        d_rows = [builder.mul(r, d_down_) for r in rows_]
-        x_columns = [builder.load(at(in_places, c)) for c in columns_]
-        before_d = at(memory(context, builder, d, d_), d_at_)
-        before_x = at(memory(context, builder, x, x_), x_at_)
-        whole = builder.sub(P_, builder.srem(P_, lanes))
-        rest = vector.first(builder.sub(P_, whole))
-        start = [[vector.load(pointer) for pointer in row] for row in own]
-
-        names = ("image", "first", "p", "fma", "rest", "done")
-        image, first, test, body, last, done = (builder.append_basic_block(m) for m in names)
-        before = builder.block
-        builder.branch(image)
-
-        def variables(values: Any, from_: ir.Block) -> Any:
-            found = [[builder.phi(v.type) for v in row] for row in values]
-            for phis, row in zip(found, values, strict=True):
-                for phi, value in zip(phis, row, strict=True):
-                    phi.add_incoming(value, from_)
-            return found
-
-        def come_back(phis: Any, values: Any, from_: ir.Block) -> None:
-            for row, new in zip(phis, values, strict=True):
-                for phi, value in zip(row, new, strict=True):
-                    phi.add_incoming(value, from_)
-
-        def step(acc: Any, d_now: ir.Value, x_now: ir.Value, p: ir.Value, mask: Any) -> Any:
-            xs = [vector.load(at(x_now, c, p), mask) for c in x_columns]
-            result = []
-            for r, row in zip(d_rows, acc, strict=True):
-                one = vector.load(at(d_now, r, p), mask)
-                result.append([vector.fma(one, v, s) for v, s in zip(xs, row, strict=True)])
-            return result
-
-        builder.position_at_end(image)
-        n_, d_now, x_now = variables([[number(0), before_d, before_x]], before)[0]
-        outer = variables(start, before)
-        builder.cbranch(builder.icmp_signed("<", n_, images_), first, done)
-        builder.position_at_end(first)
-        builder.branch(test)
-        builder.position_at_end(test)
-        p = builder.phi(I64)
-        p.add_incoming(number(0), first)
-        inner = variables(outer, first)
-        builder.cbranch(builder.icmp_signed("<", p, whole), body, last)
-        builder.position_at_end(body)
-        come_back(inner, step(inner, d_now, x_now, p, None), body)
-        p.add_incoming(builder.add(p, lanes), body)
-        builder.branch(test)
-        builder.position_at_end(last)
-        come_back(outer, step(inner, d_now, x_now, whole, rest), last)
-        n_.add_incoming(builder.add(n_, number(1)), last)
-        d_now.add_incoming(at(d_now, d_step_), last)
-        x_now.add_incoming(at(x_now, x_step_), last)
-        builder.branch(image)
-        builder.position_at_end(done)
-        for pointers, row in zip(own, outer, strict=True):
-            for pointer, value in zip(pointers, row, strict=True):
-                vector.store(value, pointer)
+        at = functools.partial(pointer_to, context, builder)
+        apart(
+            builder, f"correlate_tile.{n_rows}x{n_columns}.{d.dtype}",
+            [at(sums, sums_, s_at_), s_down_, R_, at(d, d_, d_at_), d_down_, d_step_,
+             at(x, x_, x_at_), x_step_, at(places, places_, p_at_), C_, P_, images_],
+            functools.partial(_write_correlate_tile, n_rows, n_columns),
+        )  # fmt: skip
         return context.get_dummy_value()
 
     return signature, write
+
+
+def _write_correlate_tile(
+    n_rows: int, n_columns: int, builder: ir.IRBuilder, values: Sequence[ir.Value]
+) -> None:
+    """The tile's own function."""
+    (in_sums, s_down_, R_, before_d, d_down_, d_step_, before_x, x_step_, in_places, C_, P_,
+     images_) = values  # fmt: skip
+    vector = Vectors(builder, before_d.type.pointee, SUM_BYTES)
+    at, lanes = vector.at, number(vector.lanes)
+
+    def clamped(i: int, count: ir.Value) -> ir.Value:
+        last = builder.sub(count, number(1))
+        return builder.select(builder.icmp_signed("<", number(i), last), number(i), last)
+
+    rows_ = [clamped(r, R_) for r in range(n_rows)]
+    columns_ = [clamped(c, C_) for c in range(n_columns)]
+    own = [
+        [at(in_sums, builder.mul(r, s_down_), builder.mul(c, lanes)) for c in columns_]
+        for r in rows_
+    ]
+    d_rows = [builder.mul(r, d_down_) for r in rows_]
+    x_columns = [builder.load(at(in_places, c)) for c in columns_]
+    whole = builder.sub(P_, builder.srem(P_, lanes))
+    rest = vector.first(builder.sub(P_, whole))
+    start = [[vector.load(pointer) for pointer in row] for row in own]
+
+    names = ("image", "first", "p", "fma", "rest", "done")
+    image, first, test, body, last, done = (builder.append_basic_block(m) for m in names)
+    before = builder.block
+    builder.branch(image)
+
+    def variables(values: Any, from_: ir.Block) -> Any:
+        found = [[builder.phi(v.type) for v in row] for row in values]
+        for phis, row in zip(found, values, strict=True):
+            for phi, value in zip(phis, row, strict=True):
+                phi.add_incoming(value, from_)
+        return found
+
+    def come_back(phis: Any, values: Any, from_: ir.Block) -> None:
+        for row, new in zip(phis, values, strict=True):
+            for phi, value in zip(row, new, strict=True):
+                phi.add_incoming(value, from_)
+
+    def step(acc: Any, d_now: ir.Value, x_now: ir.Value, p: ir.Value, mask: Any) -> Any:
+        xs = [vector.load(at(x_now, c, p), mask) for c in x_columns]
+        result = []
+        for r, row in zip(d_rows, acc, strict=True):
+            one = vector.load(at(d_now, r, p), mask)
+            result.append([vector.fma(one, v, s) for v, s in zip(xs, row, strict=True)])
+        return result
+
+    builder.position_at_end(image)
+    n_, d_now, x_now = variables([[number(0), before_d, before_x]], before)[0]
+    outer = variables(start, before)
+    builder.cbranch(builder.icmp_signed("<", n_, images_), first, done)
+    builder.position_at_end(first)
+    builder.branch(test)
+    builder.position_at_end(test)
+    p = builder.phi(I64)
+    p.add_incoming(number(0), first)
+    inner = variables(outer, first)
+    builder.cbranch(builder.icmp_signed("<", p, whole), body, last)
+    builder.position_at_end(body)
+    come_back(inner, step(inner, d_now, x_now, p, None), body)
+    p.add_incoming(builder.add(p, lanes), body)
+    builder.branch(test)
+    builder.position_at_end(last)
+    come_back(outer, step(inner, d_now, x_now, whole, rest), last)
+    n_.add_incoming(builder.add(n_, number(1)), last)
+    d_now.add_incoming(at(d_now, d_step_), last)
+    x_now.add_incoming(at(x_now, x_step_), last)
+    builder.branch(image)
+    builder.position_at_end(done)
+    for pointers, row in zip(own, outer, strict=True):
+        for pointer, value in zip(pointers, row, strict=True):
+            vector.store(value, pointer)
 
 
 @intrinsic
@@ -225,7 +244,7 @@ def sum_of_lanes(
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         _, sums_, at_, step_ = values
         scalar = context.get_value_type(sums.dtype)
-        vector = Vectors(builder, scalar, SUM_BYTES * 8 // sums.dtype.bitwidth)
+        vector = Vectors(builder, scalar, SUM_BYTES)
         place = vector.at(memory(context, builder, sums, sums_), at_)
         total = vector.load(place)
         for _ in range(1, count):

@@ -14,14 +14,15 @@ falls in and however wide a vector is: all machines, tiles and edges give the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from npmlp.kernels.vectors import VECTOR_BYTES, Vectors, literal, memory, number
+from npmlp.kernels.vectors import VECTOR_BYTES, Vectors, apart, literal, memory, number, pointer_to
 
 
 @intrinsic
@@ -51,80 +52,90 @@ def product_tile(
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         (_, _, N_, M_, K_, a_, a_at_, down_, along_, b_, b_at_, b_down_, places_,
          start_, start_at_, start_down_, floor_, out_, out_at_, out_down_) = values  # fmt: skip
-        scalar = context.get_value_type(a.dtype)
-        vector = Vectors(builder, scalar, VECTOR_BYTES * 8 // a.dtype.bitwidth)
-        at = vector.at
-        in_a = at(memory(context, builder, a, a_), a_at_)
-        in_b = at(memory(context, builder, b, b_), b_at_)
-        in_places = None
-        if not isinstance(places, types.NoneType):
-            in_places = at(memory(context, builder, places, places_), b_down_)
-        in_start = at(memory(context, builder, start, start_), start_at_)
-        in_out = at(memory(context, builder, out, out_), out_at_)
-        lanes_before = [number(v * vector.lanes) for v in range(V)]
-        last_mask = vector.first(builder.sub(M_, lanes_before[-1]))
-        masks = [None] * (V - 1) + [last_mask]
-        last_row = builder.sub(N_, number(1))
-
-        def row_of(pointer: ir.Value, step: ir.Value) -> list[ir.Value]:
-            found = []
-            for r in range(R):
-                exists = builder.icmp_signed("<", number(r), last_row)
-                row = builder.select(exists, number(r), last_row)
-                found.append(at(pointer, builder.mul(step, row)))
-            return found
-
-        def row_vectors(pointer: ir.Value) -> list[ir.Value]:
-            return [vector.load(at(pointer, lanes_before[v]), masks[v]) for v in range(V)]
-
-        a_rows = row_of(in_a, down_)
-
-        # for k in range(K), with everything that changes as a variable of the loop
-        before = builder.block
-        test, body, done = (builder.append_basic_block(name) for name in ("k", "fma", "done"))
-        builder.branch(test)
-        builder.position_at_end(test)
-
-        def variable(value: ir.Value) -> ir.Value:
-            phi = builder.phi(value.type)
-            phi.add_incoming(value, before)
-            return phi
-
-        k, steps_along, b_row = variable(number(0)), variable(number(0)), variable(in_b)
-        zero = ir.Constant(vector.type, None)
-        acc = [[variable(zero) for _ in range(V)] for _ in range(R)]
-        builder.cbranch(builder.icmp_signed("<", k, K_), body, done)
-
-        builder.position_at_end(body)
-        if in_places is None:
-            b_vectors = row_vectors(b_row)
-        else:
-            b_vectors = row_vectors(at(in_b, builder.load(at(in_places, k))))
-        for r in range(R):
-            entry = vector.splat(builder.load(at(a_rows[r], steps_along)))
-            for v in range(V):
-                acc[r][v].add_incoming(vector.fma(entry, b_vectors[v], acc[r][v]), body)
-        k.add_incoming(builder.add(k, number(1)), body)
-        steps_along.add_incoming(builder.add(steps_along, along_), body)
-        b_row.add_incoming(at(b_row, b_down_) if in_places is None else b_row, body)
-        builder.branch(test)
-
-        builder.position_at_end(done)
-        to_rows, of_rows = row_of(in_out, out_down_), row_of(in_start, start_down_)
-        # all loads before the first store: rows that are missing are copies of the last one
-        totals = [
-            [builder.fadd(x, y) for x, y in zip(row_vectors(pointer), acc[r], strict=True)]
-            for r, pointer in enumerate(of_rows)
-        ]
-        least = vector.splat(floor_)
-        for r, pointer in enumerate(to_rows):
-            for v in range(V):
-                below = builder.fcmp_ordered("<=", totals[r][v], least)
-                result = builder.select(below, least, totals[r][v])
-                vector.store(result, at(pointer, lanes_before[v]), masks[v])
+        at = functools.partial(pointer_to, context, builder)
+        listed = not isinstance(places, types.NoneType)
+        apart(
+            builder, f"product_tile.{R}x{V}.{a.dtype}{'.places' * listed}",
+            [N_, M_, K_, at(a, a_, a_at_), down_, along_, at(b, b_, b_at_), b_down_,
+             at(places, places_, b_down_) if listed else number(0),
+             at(start, start_, start_at_), start_down_, floor_,
+             at(out, out_, out_at_), out_down_],
+            functools.partial(_write_product_tile, R, V, listed),
+        )  # fmt: skip
         return context.get_dummy_value()
 
     return signature, write
+
+
+def _write_product_tile(
+    R: int, V: int, listed: bool, builder: ir.IRBuilder, values: Sequence[ir.Value]
+) -> None:
+    """The tile's own function."""
+    (N_, M_, K_, in_a, down_, along_, in_b, b_down_, in_places, in_start, start_down_, floor_,
+     in_out, out_down_) = values  # fmt: skip
+    vector = Vectors(builder, floor_.type, VECTOR_BYTES)
+    at = vector.at
+    lanes_before = [number(v * vector.lanes) for v in range(V)]
+    last_mask = vector.first(builder.sub(M_, lanes_before[-1]))
+    masks = [None] * (V - 1) + [last_mask]
+    last_row = builder.sub(N_, number(1))
+
+    def row_of(pointer: ir.Value, step: ir.Value) -> list[ir.Value]:
+        found = []
+        for r in range(R):
+            exists = builder.icmp_signed("<", number(r), last_row)
+            row = builder.select(exists, number(r), last_row)
+            found.append(at(pointer, builder.mul(step, row)))
+        return found
+
+    def row_vectors(pointer: ir.Value) -> list[ir.Value]:
+        return [vector.load(at(pointer, lanes_before[v]), masks[v]) for v in range(V)]
+
+    a_rows = row_of(in_a, down_)
+
+    # for k in range(K), with everything that changes as a variable of the loop
+    before = builder.block
+    test, body, done = (builder.append_basic_block(name) for name in ("k", "fma", "done"))
+    builder.branch(test)
+    builder.position_at_end(test)
+
+    def variable(value: ir.Value) -> ir.Value:
+        phi = builder.phi(value.type)
+        phi.add_incoming(value, before)
+        return phi
+
+    k, steps_along, b_row = variable(number(0)), variable(number(0)), variable(in_b)
+    zero = ir.Constant(vector.type, None)
+    acc = [[variable(zero) for _ in range(V)] for _ in range(R)]
+    builder.cbranch(builder.icmp_signed("<", k, K_), body, done)
+
+    builder.position_at_end(body)
+    if not listed:
+        b_vectors = row_vectors(b_row)
+    else:
+        b_vectors = row_vectors(at(in_b, builder.load(at(in_places, k))))
+    for r in range(R):
+        entry = vector.splat(builder.load(at(a_rows[r], steps_along)))
+        for v in range(V):
+            acc[r][v].add_incoming(vector.fma(entry, b_vectors[v], acc[r][v]), body)
+    k.add_incoming(builder.add(k, number(1)), body)
+    steps_along.add_incoming(builder.add(steps_along, along_), body)
+    b_row.add_incoming(at(b_row, b_down_) if not listed else b_row, body)
+    builder.branch(test)
+
+    builder.position_at_end(done)
+    to_rows, of_rows = row_of(in_out, out_down_), row_of(in_start, start_down_)
+    # all loads before the first store: rows that are missing are copies of the last one
+    totals = [
+        [builder.fadd(x, y) for x, y in zip(row_vectors(pointer), acc[r], strict=True)]
+        for r, pointer in enumerate(of_rows)
+    ]
+    least = vector.splat(floor_)
+    for r, pointer in enumerate(to_rows):
+        for v in range(V):
+            below = builder.fcmp_ordered("<=", totals[r][v], least)
+            result = builder.select(below, least, totals[r][v])
+            vector.store(result, at(pointer, lanes_before[v]), masks[v])
 
 
 @intrinsic
@@ -143,7 +154,7 @@ def transpose_tile(
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         a_, a_at_, a_down_, last_, out_, out_at_, out_down_ = values
         scalar = context.get_value_type(a.dtype)
-        vector = Vectors(builder, scalar, VECTOR_BYTES * 8 // a.dtype.bitwidth)
+        vector = Vectors(builder, scalar, VECTOR_BYTES)
         L = vector.lanes
         in_a = vector.at(memory(context, builder, a, a_), a_at_)
         in_out = vector.at(memory(context, builder, out, out_), out_at_)

@@ -9,7 +9,7 @@ an array's memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -61,9 +61,11 @@ def number(value: int, type_: ir.Type = I64) -> ir.Constant:
 class Vectors:
     """Writes loads, stores and arithmetic of whole vectors of one type."""
 
-    def __init__(self, builder: ir.IRBuilder, scalar: ir.Type, lanes: int) -> None:
-        self.builder, self.lanes = builder, lanes
+    def __init__(self, builder: ir.IRBuilder, scalar: ir.Type, width: int) -> None:
+        """Of numbers of this type, as many as a width in bytes has room for."""
+        self.builder = builder
         self.bytes = 4 if isinstance(scalar, ir.FloatType) else 8
+        self.lanes = lanes = width // self.bytes
         self.type = ir.VectorType(scalar, lanes)
         self.pointer = self.type.as_pointer()
         self.undefined = ir.Constant(self.type, ir.Undefined)
@@ -138,6 +140,38 @@ def literal(argument: types.Type) -> int:
 def memory(context: Any, builder: ir.IRBuilder, type_: Any, array: ir.Value) -> ir.Value:
     """The address of an array's first element."""
     return context.make_array(type_)(context, builder, array).data
+
+
+def pointer_to(
+    context: Any, builder: ir.IRBuilder, type_: Any, array: ir.Value, at: ir.Value
+) -> ir.Value:
+    """The address of an array's element at a position."""
+    return builder.gep(memory(context, builder, type_, array), [at])
+
+
+def apart(
+    builder: ir.IRBuilder, name: str, arguments: Sequence[ir.Value],
+    write: Callable[[ir.IRBuilder, Sequence[ir.Value]], None],
+) -> None:  # fmt: skip
+    """Write code as a function of its own, once in a module, and call it.
+
+    The compiler gives out registers function by function. A tile needs nearly all of them: in the
+    middle of other code, which wants some as well, its sums end up on the stack, and a step waits
+    for them to be stored and loaded. That halves the speed, and by how much it does depends on
+    where the stack happens to begin.
+    """
+    module = builder.module
+    function = module.globals.get(name)
+    if function is None:
+        type_ = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
+        function = ir.Function(module, type_, name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        function.attributes.add("nounwind")
+        own = ir.IRBuilder(function.append_basic_block("entry"))
+        write(own, function.args)
+        own.ret_void()
+    builder.call(function, arguments)
 
 
 # ------------------------------------------------------------------------------ how wide loops are
