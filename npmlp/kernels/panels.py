@@ -43,28 +43,19 @@ def _strip(vectors: int) -> Any:
     def strip(
         a: Matrix, b: Matrix, start: Matrix, floor: Any, out: Matrix, N: int, K: int, M: int
     ) -> None:
-        """One block of k after another, so that a strip of b stays in the first-level cache."""
-        block = k_block(K)
-        for k in range(0, max(K, 1), block):
-            steps = min(block, K - k)
-            from_ = start if k == 0 else out
-            least = floor if k + steps >= K else out.memory.dtype.type(-np.inf)
-            in_a, a_at, down, along = a.memory, a.at + k * a.along, a.down, a.along
-            in_b, b_at, b_down = b.memory, b.at + k * b.down, b.down
-            in_start, s_at, s_down = from_.memory, from_.at, from_.down
-            for i in range(0, N, rows):
-                left = N - i
-                p, s, o = a_at + i * down, s_at + i * s_down, out.at + i * out.down
-                if left > half:
-                    product_tile(  # type: ignore[call-arg]
-                        rows, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down,
-                        None, in_start, s, s_down, least, out.memory, o, out.down,
-                    )  # fmt: skip
-                else:
-                    product_tile(  # type: ignore[call-arg]
-                        half, vectors, left, M, steps, in_a, p, down, along, in_b, b_at, b_down,
-                        None, in_start, s, s_down, least, out.memory, o, out.down,
-                    )  # fmt: skip
+        for i in range(0, N, rows):
+            left = N - i
+            p, s, o = a.at + i * a.down, start.at + i * start.down, out.at + i * out.down
+            if left > half:
+                product_tile(  # type: ignore[call-arg]
+                    rows, vectors, left, M, K, a.memory, p, a.down, a.along, b.memory, b.at, b.down,
+                    None, start.memory, s, start.down, floor, out.memory, o, out.down,
+                )  # fmt: skip
+            else:
+                product_tile(  # type: ignore[call-arg]
+                    half, vectors, left, M, K, a.memory, p, a.down, a.along, b.memory, b.at, b.down,
+                    None, start.memory, s, start.down, floor, out.memory, o, out.down,
+                )  # fmt: skip
 
     return strip
 
@@ -91,20 +82,29 @@ def tiled(
 
     Where b is packed, its memory is one strip after the other: that of column j begins at j · K,
     and its rows are as long as it is wide.
+
+    One block of k after another: so the strip of b stays in the first-level cache while tiles pass
+    over it, and the columns of a in the second while strips do.
     """
     lanes = VECTOR_BYTES // out.memory.itemsize
-    j = 0
-    while j < M:
-        width = strip_width(M - j, lanes)
-        bj = Matrix(b.memory, b.at + j * K, width, 1) if packed else moved(b, 0, j)
-        sj, oj, columns = moved(start, 0, j), moved(out, 0, j), min(width, M - j)
-        if width == 3 * lanes:
-            _strip_3(a, bj, sj, floor, oj, N, K, columns)
-        elif width == 2 * lanes:
-            _strip_2(a, bj, sj, floor, oj, N, K, columns)
-        else:
-            _strip_1(a, bj, sj, floor, oj, N, K, columns)
-        j += width
+    block = k_block(K)
+    for k in range(0, max(K, 1), block):
+        steps = min(block, K - k)
+        ak, from_ = moved(a, 0, k), start if k == 0 else out
+        least = floor if k + steps >= K else out.memory.dtype.type(-np.inf)
+        j = 0
+        while j < M:
+            width = strip_width(M - j, lanes)
+            at = b.at + j * K + k * width
+            bj = Matrix(b.memory, at, width, 1) if packed else moved(b, k, j)
+            sj, oj, columns = moved(from_, 0, j), moved(out, 0, j), min(width, M - j)
+            if width == 3 * lanes:
+                _strip_3(ak, bj, sj, least, oj, N, steps, columns)
+            elif width == 2 * lanes:
+                _strip_2(ak, bj, sj, least, oj, N, steps, columns)
+            else:
+                _strip_1(ak, bj, sj, least, oj, N, steps, columns)
+            j += width
 
 
 @njit(cache=True)

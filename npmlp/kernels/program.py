@@ -169,9 +169,20 @@ def _one_program(codes: Array, t: int, common: Array, stamps: Array) -> None:
 
 
 @njit(parallel=True)
-def _on_threads(codes: Array, common: Array, stamps: Array) -> None:
+def _on_threads(codes: Array, common: Array, stamps: Array) -> int:
+    """All programs, each on its thread. Returns: whether a kernel raised."""
+    common[:] = 0
     for t in prange(codes.shape[0]):
         _one_program(codes, t, common, stamps)
+    return int(common[_FAILED])
+
+
+@njit()
+def _alone(codes: Array, common: Array, stamps: Array) -> int:
+    """All programs on this thread. Returns: whether a kernel raised."""
+    common[:] = 0
+    _all_programs(codes, common, stamps)
+    return int(common[_FAILED])
 
 
 @njit()
@@ -241,6 +252,8 @@ class Program:
     """
 
     def __init__(self, calls: Sequence[Call], threads: int) -> None:
+        if not any(len(call.shares) > 1 for call in calls):
+            threads = 1  # the others would have nothing to do
         self.calls = calls  # and with them all arrays, whose addresses alone are in the programs
         self._place = np.zeros(8 * 8, np.int64)  # for results and errors, and a cache line between
         self._common = np.zeros(8 * 8, np.int64)
@@ -262,6 +275,7 @@ class Program:
                 codes[t] += words
             before = not divided
         length = max(map(len, codes)) + 1
+        self._run = _on_threads if threads > 1 else _alone
         self.codes = np.full((threads, length), _END, np.int64)
         for row, code in zip(self.codes, codes, strict=True):
             row[: len(code)] = code
@@ -301,9 +315,7 @@ class Program:
 
         Raises: RuntimeError where a kernel raised; the others have been called.
         """
-        self._run(self._nothing)
-        if self._common[_FAILED]:
-            self._common[_FAILED] = 0
+        if self._run(self.codes, self._common, self._nothing):
             raise RuntimeError(
                 "a kernel of a plan raised an error; call the step eagerly to see it"
             )
@@ -315,17 +327,10 @@ class Program:
         """
         stamps = np.zeros((len(self.codes), 2 * len(self.calls) + 2), np.int64)
         began = time.perf_counter()
-        self._run(stamps)
+        self._run(self.codes, self._common, stamps)
         whole = time.perf_counter() - began
         passed = np.diff(stamps[0, 1 : stamps[0, 0] + 1]) * _seconds_per_tick()
         taken = [0.0] * len(self.calls)
         for i, seconds in zip(self._order, passed, strict=True):
             taken[i] += float(seconds)
         return taken, max(0.0, whole - sum(taken))
-
-    def _run(self, stamps: Array) -> None:
-        if len(self.codes) == 1:
-            _all_programs(self.codes, self._common, stamps)
-        else:
-            self._common[:] = 0
-            _on_threads(self.codes, self._common, stamps)

@@ -18,9 +18,9 @@ DOUBLE = np.dtype(np.float64)
 
 def is_large(n: int, k: int, m: int, itemsize: int) -> bool:
     """Whether a (N, K) times b (K, M) is cut into blocks: b does not stay in a second-level cache,
-    and there are rows enough to make up for copying it.
+    and there are rows and columns enough to make up for copying both.
     """
-    return n >= 64 and k * m * itemsize > 1 << 20
+    return min(n, m // 4) >= 64 and k * m * itemsize > 1 << 20
 
 
 def are_dots(n: int, k: int, m: int) -> bool:
