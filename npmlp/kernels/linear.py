@@ -13,8 +13,9 @@ import numpy as np
 from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
+from npmlp.kernels.lines import add_lines
 from npmlp.kernels.matmul import multiply, multiply_transposed
-from npmlp.kernels.vectors import wide
+from npmlp.kernels.scratch import SUM_BYTES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -36,7 +37,7 @@ def linear_backward(
     """dx = dout weight, dweight = doutᵀ x, dbias = Σ dout over rows."""
     dout = _rows(dout)
     if grads[2] is not None:
-        _sum_rows(dout, scratch[0], grads[2])
+        _sum_rows(dout, grads[2])
     _products_backward(dout, inputs, grads)
 
 
@@ -58,10 +59,8 @@ def linear_relu_backward(
     dout: Array, inputs: tuple[Any, ...], outs: Any, grads: tuple[Any, ...], scratch: Any
 ) -> None:
     """As linear's, from d = dout where out > 0, else 0; dbias is summed in the same pass."""
-    d = _rows(scratch[-1])
-    none = d[0, :0] if d.size else d.reshape(-1)
-    partial, total = (none, none) if grads[2] is None else (scratch[0], grads[2])
-    _mask(_rows(dout), _rows(outs[0]), d, partial, total)
+    d = _rows(scratch[0])
+    _mask(_rows(dout), _rows(outs[0]), d, grads[2])
     _products_backward(d, inputs, grads)
 
 
@@ -74,73 +73,58 @@ _CHUNK = 64  # rows; the error of a long sum grows with the longer of a chunk an
 _THREADS_FROM = 1 << 19  # entries
 
 
-def _sum_rows(x: Array, partial: Array, out: Array) -> None:
+def _sum_rows(x: Array, out: Array) -> None:
     """out (M,) = Σ_n x[n]."""
-    arguments = (x, partial, out)
-    threads.call_on_threads(sum_rows, _sums_rows, arguments, out.size, 16, x.size, _THREADS_FROM)
+    threads.call_on_threads(sum_rows, _sums_rows, (x, out), out.size, 16, x.size, _THREADS_FROM)
 
 
 @njit(cache=True)
-def sum_rows(x: Array, partial: Array, out: Array, first: int, last: int) -> None:
-    """out[j] = Σ_n x[n, j] for columns first … last: chunks of 64 rows one after another, each
-    summed in `partial` (M,).
-    """
-    wide()  # type: ignore[call-arg]
-    partial, out = partial[first:last], out[first:last]
-    out[:] = 0
-    for n in range(0, x.shape[0], _CHUNK):
-        partial[:] = 0
-        for i in range(n, min(n + _CHUNK, x.shape[0])):
-            row = x[i, first:last]
-            for j in range(row.size):
-                partial[j] += row[j]
-        for j in range(out.size):
-            out[j] += partial[j]
+def sum_rows(x: Array, out: Array, first: int, last: int) -> None:
+    """out[j] = Σ_n x[n, j] for columns first … last: chunks of 64 rows, one after another."""
+    _add_rows(x, None, None, out, first, last)
 
 
 @njit(cache=True, parallel=True)
-def _sums_rows(x: Array, partial: Array, out: Array, chunk: int, chunks: int) -> None:
+def _sums_rows(x: Array, out: Array, chunk: int, chunks: int) -> None:
     for t in prange(chunks):
-        sum_rows(x, partial, out, t * chunk, min(out.size, (t + 1) * chunk))
+        sum_rows(x, out, t * chunk, min(out.size, (t + 1) * chunk))
 
 
-def _mask(dout: Array, out: Array, d: Array, partial: Array, total: Array) -> None:
-    """d (N, M) = dout where out > 0 or is NaN, else 0, and total (M,) = Σ_n d[n] if it has room."""
-    arguments = (dout, out, d, partial, total)
+def _mask(dout: Array, out: Array, d: Array, total: Array | None) -> None:
+    """d (N, M) = dout where out > 0 or is NaN, else 0, and total (M,) = Σ_n d[n]."""
+    arguments = (dout, out, d, total)
     threads.call_on_threads(
         mask_and_sum_rows, _masks, arguments, d.shape[1], 16, d.size, _THREADS_FROM
     )
 
 
 @njit(cache=True)
-def mask_and_sum_rows(
-    dout: Array, out: Array, d: Array, partial: Array, total: Array, first: int, last: int
-) -> None:
+def mask_and_sum_rows(dout: Array, out: Array, d: Array, total: Any, first: int, last: int) -> None:
     """Back through a ReLU, and `sum_rows` of what comes of it, for columns first … last."""
-    wide()  # type: ignore[call-arg]
-    zero = d.dtype.type(0)
-    sums = total.size > 0
-    if sums:
-        partial, total = partial[first:last], total[first:last]
-        total[:] = 0
-    for n in range(0, d.shape[0], _CHUNK):
-        if sums:
-            partial[:] = 0
-        for i in range(n, min(n + _CHUNK, d.shape[0])):
-            given, result, to = dout[i, first:last], out[i, first:last], d[i, first:last]
-            for j in range(to.size):
-                to[j] = zero if result[j] <= zero else given[j]
-            if sums:
-                for j in range(to.size):
-                    partial[j] += to[j]
-        if sums:
-            for j in range(total.size):
-                total[j] += partial[j]
+    _add_rows(dout, out, d, total, first, last)
 
 
 @njit(cache=True, parallel=True)
-def _masks(
-    dout: Array, out: Array, d: Array, partial: Array, total: Array, chunk: int, chunks: int
-) -> None:
+def _masks(dout: Array, out: Array, d: Array, total: Any, chunk: int, chunks: int) -> None:
     for t in prange(chunks):
-        mask_and_sum_rows(dout, out, d, partial, total, t * chunk, min(d.shape[1], (t + 1) * chunk))
+        mask_and_sum_rows(dout, out, d, total, t * chunk, min(d.shape[1], (t + 1) * chunk))
+
+
+@njit(cache=True)
+def _add_rows(x: Array, out: Any, d: Any, total: Any, first: int, last: int) -> None:
+    """Columns first … last of a matrix (N, M), a few vectors wide and a chunk high at a time."""
+    N, M = x.shape
+    lanes = SUM_BYTES // x.itemsize
+    if total is not None:
+        total[first:last] = 0
+    for n in range(0, N, _CHUNK):
+        rows = min(_CHUNK, N - n)
+        j = first
+        while j < last:
+            at, left = n * M + j, last - j
+            if left >= 4 * lanes:
+                add_lines(4, x, at, out, at, d, at, M, rows, 4 * lanes, total, j)  # type: ignore[call-arg]
+                j += 4 * lanes
+            else:
+                add_lines(1, x, at, out, at, d, at, M, rows, min(left, lanes), total, j)  # type: ignore[call-arg]
+                j += lanes

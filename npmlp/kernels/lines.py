@@ -1,5 +1,5 @@
-"""Short lines of an image: copied, and pooled. A loop in Numba's words spends its time on such a
-line before it begins; here a line is a vector or two, the last of which is masked.
+"""Short lines, of an image or a matrix: copied, pooled, added up. A loop in Numba's words spends
+its time on such a line before it begins; here a line is a few vectors, the last of which is masked.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from npmlp.kernels.scratch import SUM_BYTES
-from npmlp.kernels.vectors import I32, I64, Vectors, memory, number
+from npmlp.kernels.vectors import I32, I64, Vectors, literal, memory, number, pointer_to
 
 
 @intrinsic
@@ -48,6 +48,56 @@ def move_lines(
             vector.store(
                 vector.load(vector.at(of_line, whole), mask), vector.at(to_line, whole), mask
             )
+        return context.get_dummy_value()
+
+    return signature, write
+
+
+@intrinsic
+def add_lines(
+    typing: Any, vectors: Any, x: Any, x_at: Any, out: Any, o_at: Any, d: Any, d_at: Any, down: Any,
+    lines: Any, count: Any, sums: Any, s_at: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """sums[j] += Σ_i x[i, j] for i < lines, j < count, the sum by itself first, in registers.
+
+    Where out and d are arrays and not None, it is that of d[i, j] = x[i, j] where out[i, j] > 0 or
+    is NaN, else 0, which is written. Without sums, None, that alone. A line has `vectors` vectors,
+    written as a number in the call, and may end in the last. x[i, j] is at x_at + i · down + j, out
+    and d alike.
+    """
+    V = literal(vectors)
+    n = types.intp
+    signature = types.void(vectors, x, n, out, n, d, n, n, n, n, sums, n)
+    masking, summing = (not isinstance(kind, types.NoneType) for kind in (out, sums))
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        _, x_, x_at_, out_, o_at_, d_, d_at_, down_, lines_, count_, sums_, s_at_ = values
+        vector = Vectors(builder, context.get_value_type(x.dtype), SUM_BYTES)
+        before = [number(v * vector.lanes) for v in range(V)]
+        masks = [None] * (V - 1) + [vector.first(builder.sub(count_, before[-1]))]
+        zero = ir.Constant(vector.type, None)
+        in_x = pointer_to(context, builder, x, x_, x_at_)
+        if masking:
+            in_out = pointer_to(context, builder, out, out_, o_at_)
+            in_d = pointer_to(context, builder, d, d_, d_at_)
+        places = [cgutils.alloca_once(builder, vector.type) for _ in range(V)]
+        for place in places:
+            builder.store(zero, place)
+        with cgutils.for_range(builder, lines_, intp=I64) as line:
+            step = builder.mul(line.index, down_)
+            for v in range(V):
+                value = vector.load(vector.at(in_x, step, before[v]), masks[v])
+                if masking:
+                    result = vector.load(vector.at(in_out, step, before[v]), masks[v])
+                    value = builder.select(builder.fcmp_ordered("<=", result, zero), zero, value)
+                    vector.store(value, vector.at(in_d, step, before[v]), masks[v])
+                builder.store(builder.fadd(builder.load(places[v]), value), places[v])
+        if summing:
+            in_sums = pointer_to(context, builder, sums, sums_, s_at_)
+            for v in range(V):
+                place = vector.at(in_sums, before[v])
+                total = builder.fadd(vector.load(place, masks[v]), builder.load(places[v]))
+                vector.store(total, place, masks[v])
         return context.get_dummy_value()
 
     return signature, write

@@ -53,10 +53,9 @@ def matmul_scratch(
 def linear_scratch(
     shapes: Sequence[Any], dtypes: Sequence[Any], attrs: Mapping[str, Any], needs: Sequence[bool]
 ) -> tuple[Scratch, Scratch]:
-    """Forward: panels of the transposed weight. Backward: a partial dbias (M,)."""
+    """Forward: panels of the transposed weight. Backward: nothing."""
     m, k = shapes[1]
-    backward: Scratch = (((m,), dtypes[0]),) if needs[2] else ()
-    return panels(math.prod(shapes[0][:-1]), k, m, dtypes[0]), backward
+    return panels(math.prod(shapes[0][:-1]), k, m, dtypes[0]), ()
 
 
 def batch_norm_scratch(
