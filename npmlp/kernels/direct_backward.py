@@ -20,9 +20,10 @@ from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
 from npmlp.kernels.direct import THREADS_FROM, Shape, grid_product, places, with_border, work
+from npmlp.kernels.direct_sparse import collect, sparse_backward
 from npmlp.kernels.ladder import Array, Matrix
 from npmlp.kernels.lines import move_lines
-from npmlp.kernels.scratch import CHUNKS, SUM_BYTES
+from npmlp.kernels.scratch import CHUNKS, SUM_BYTES, is_sparse
 from npmlp.kernels.sums import correlate_tile, sum_of_lanes
 from npmlp.kernels.vectors import VECTOR_BYTES
 
@@ -193,6 +194,16 @@ def _collect(
             dbias[k] = sum_of_lanes(CHUNKS, flat, k * lanes, flat.size // CHUNKS)  # type: ignore[call-arg]
 
 
+@njit(cache=True, parallel=True)
+def _sparse_backwards(
+    d: Array, pooled: Array, indices: Array, x: Array, weight: Array, s: Any, dx: Array,
+    sums: Array, dbiases: Array, chunk: int, chunks: int,
+) -> None:  # fmt: skip
+    for t in prange(chunks):
+        last = min(CHUNKS, (t + 1) * chunk)
+        sparse_backward(d, pooled, indices, x, weight, s, dx, sums, dbiases, t * chunk, last)
+
+
 def backward(
     d: Array, pooled: Array | None, indices: Array | None, inputs: tuple[Any, ...],
     grads: tuple[Any, ...], scratch: tuple[Any, ...], s: Shape,
@@ -219,8 +230,19 @@ def backward(
         sums,
         dbiases,
     )
-    threads.call_on_threads(_backward, _backwards, arguments, CHUNKS, 1, work(s, d), THREADS_FROM)
     none = nothing.reshape(-1)
+    if is_sparse((s.C, s.kw), (s.dh, s.dw), d.itemsize):
+        threads.call_on_threads(
+            sparse_backward, _sparse_backwards, arguments, CHUNKS, 1, work(s, d), THREADS_FROM
+        )
+        channels = s.groups * s.K
+        weights, biases = (none if a is None else a.reshape(-1) for a in (dweight, dbias))
+        threads.call_on_threads(
+            collect, None, (sums, dbiases, s, weights, biases), channels, 1, 64 * weights.size,
+            THREADS_FROM,
+        )  # fmt: skip
+        return
+    threads.call_on_threads(_backward, _backwards, arguments, CHUNKS, 1, work(s, d), THREADS_FROM)
     collected = (
         sums, dbiases, none if dweight is None else dweight.reshape(-1),
         none if dbias is None else dbias,

@@ -79,6 +79,13 @@ def is_direct(weight: Sequence[int], stride: Sequence[int]) -> bool:
     return tuple(stride) == (1, 1) and CHUNKS * SUM_BYTES * math.prod(weight) <= _MOST_SUMS
 
 
+def is_sparse(channels_and_width: Sequence[int], dilation: Sequence[int], itemsize: int) -> bool:
+    """Whether the gradients of a direct convolution are made entry by entry (direct_sparse.py): a
+    line of its kernel, with the channels of each pixel side by side, is a few vectors.
+    """
+    return dilation[1] == 1 and math.prod(channels_and_width) * itemsize <= 4 * SUM_BYTES
+
+
 def direct_scratch(shapes: Sequence[Any], dtypes: Sequence[Any], groups: int) -> Scratch:
     """Backward: partial sums of dweight (chunks, groups, K/groups · R · lanes), and of dbias
     (chunks, K, lanes).
