@@ -134,6 +134,8 @@ class StepTable:
 
     def has_its_state(self) -> bool:
         """`Row.has_its_state` of all rows: at every replay, so with Python's own loops."""
+        if not self.all_states:
+            return not self.made_for[1]
         return (
             len(self.made_for[1]) == len(self.all_states)
             and all(map(operator.is_, self.made_for[1].values(), self.all_states))

@@ -50,18 +50,19 @@ def prepare(
 @dataclass
 class Prepared:
     """Of one entry: its calls, in their place among the others'; what Python does before all of
-    them (recording.Repeatable); and what it does after them.
+    them (recording.Repeatable); and the leaf that is given a gradient after them, with that.
     """
 
     calls: list[Call]
     first: Call | None = None
-    last: Call | None = None
+    last: tuple[Any, Any] | None = None
 
 
 def _action(entry: Action, on_threads: bool, written: set[int]) -> Prepared:
     function, arguments = entry.function, entry.arguments
     if function is set_grad:
-        return Prepared([], last=Call(function, arguments))
+        leaf, grad = arguments
+        return Prepared([], last=(leaf, grad))
     if isinstance(function, Repeatable):
         first = Call(function.first, arguments)
         if function.keep is not None:

@@ -14,6 +14,7 @@ from npmlp.kernels.calls import Call
 from npmlp.kernels.tables import address_of
 from npmlp.ops.spec import Array
 from npmlp.plan.prepare import Prepared
+from npmlp.plan.tape import set_grad
 
 
 class Way:
@@ -33,16 +34,16 @@ class Way:
         self._first = [(i, p.first) for i, p in enumerate(prepared) if p.first is not None]
         calls = [(i, call) for i, p in enumerate(prepared) for call in p.calls]
         # of several gradients that a leaf is given in a step the last one stays
-        given = {id(p.last.arguments[0]): p.last for p in prepared if p.last is not None}
+        given = {id(p.last[0]): p.last for p in prepared if p.last is not None}
         if not all(_can_be_in_a_program(call) for _, call in calls):
             # what Python does in between may look at them
             given = {}
             calls = [
                 (i, call)
                 for i, p in enumerate(prepared)
-                for call in (*p.calls, *([] if p.last is None else [p.last]))
+                for call in (*p.calls, *([] if p.last is None else [Call(set_grad, p.last)]))
             ]
-        self._last = list(given.values())
+        self._given = list(given.values())
         self.steps: list[Callable[[], None]] = []
         by_python = [call for _, call in self._first]
         programs: list[Any] = []
@@ -119,8 +120,8 @@ class Way:
 
     def end(self) -> None:
         """What Python does after the rest."""
-        for call in self._last:
-            call.function(*call.arguments)
+        for leaf, grad in self._given:
+            leaf._grad = grad
 
 
 class _Input:
