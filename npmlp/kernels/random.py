@@ -132,8 +132,7 @@ def bernoulli(state: Words, out: NDArray[np.bool_], below: np.uint64) -> None:
     """u64 mod 2⁵³ < below
 
     Of a number's two draws the first is its higher half, which decides unless it is that of
-    `below`: once in two million times. So the second is not even tempered, and halves are compared,
-    16 in a vector.
+    `below`: once in two million times. So the second is not even tempered, and halves are compared.
     """
     words = state[:_WORDS]
     position: Any = np.int64(state[_WORDS])
@@ -144,7 +143,10 @@ def bernoulli(state: Words, out: NDArray[np.bool_], below: np.uint64) -> None:
             position = 0
         pairs = min((_WORDS - position) // 2, out.size - done)
         if pairs > 0:
-            _below(words[position : position + 2 * pairs], out[done : done + pairs], below)
+            these = words[position : position + 2 * pairs]
+            if position % 2:  # no address for numbers of 64 bits
+                these = these.copy()
+            _below(these, out[done : done + pairs], below)
             position += 2 * pairs
             done += pairs
         else:  # one word is left, and its partner comes after all are renewed
@@ -160,19 +162,34 @@ def bernoulli(state: Words, out: NDArray[np.bool_], below: np.uint64) -> None:
 
 @njit(cache=True)
 def _below(words: Words, out: NDArray[np.bool_], below: np.uint64) -> None:
-    """For words in pairs, before they are tempered."""
+    """For words in pairs, before they are tempered.
+
+    A pair is read as one number of 64 bits, whose lower half is the first word, so that no vector
+    has to be sorted into first and second ones.
+    """
     wide()  # type: ignore[call-arg]
-    high = np.uint32(below >> np.uint64(32))
-    undecided = np.uint32(0)
+    high = below >> np.uint64(32)
+    undecided = np.uint64(0)
+    pairs = words.view(np.uint64)
     for i in range(out.size):
-        half = _tempered(words[2 * i]) & np.uint32(2**21 - 1)
+        half = _tempered_half(pairs[i])
         out[i] = half < high
-        undecided |= np.uint32(half == high)
+        undecided |= np.uint64(half == high)
     if undecided:
         low = np.uint32(below & np.uint64(2**32 - 1))
         for i in range(out.size):
-            if _tempered(words[2 * i]) & np.uint32(2**21 - 1) == high:
+            if _tempered_half(pairs[i]) == high:
                 out[i] = _tempered(words[2 * i + 1]) < low
+
+
+@njit(cache=True)
+def _tempered_half(pair: np.uint64) -> Any:
+    """`_tempered` of the lower 32 bits, and of that the lowest 21: where a 53-bit number begins."""
+    y = pair & np.uint64(0xFFFFFFFF)
+    y ^= y >> np.uint64(11)
+    y ^= (y << np.uint64(7)) & np.uint64(0x9D2C5680)
+    y ^= (y << np.uint64(15)) & np.uint64(0xEFC60000)
+    return (y ^ (y >> np.uint64(18))) & np.uint64(2**21 - 1)
 
 
 @njit(cache=True)

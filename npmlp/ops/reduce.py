@@ -21,6 +21,7 @@ from npmlp.ops.spec import (
     BadInput,
     DTypes,
     Inputs,
+    Kernel,
     Layout,
     Needs,
     OpSpec,
@@ -82,6 +83,18 @@ def sum_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> La
     return Layout(outs=(out,), keep_shapes=(0,) if any(needs) else ())
 
 
+def lines_follow(shapes: Shapes, dtypes: DTypes, attrs: Attrs) -> bool:
+    """Whether the reduced dimensions are neighbours, and lines of several entries follow them."""
+    shape, dim = shapes[0], sorted(attrs["dim"])
+    neighbours = bool(dim) and dim == list(range(dim[0], dim[-1] + 1))
+    return (
+        neighbours
+        and dtypes[0].kind == "f"
+        and math.prod(shape) > 0
+        and math.prod(shape[dim[-1] + 1 :]) > 1
+    )
+
+
 # NumPy adds in blocks of 128 and by pairs above; the error of n entries is below log2(n)/2 + 128/8
 # roundings of the largest partial sum, here n ≤ 67
 SUMMED = {"float32": 4e-6, "float64": 1e-14}
@@ -91,6 +104,7 @@ SUM = OpSpec(
     forward=sum_forward,
     backward=sum_backward,
     layout=sum_layout,
+    kernels={"numba": Kernel("reduce", "sum", when=lines_follow)},
     samples=reduce_samples,
     tol=SUMMED,
     source=PYTORCH + "sum: Σ x",
@@ -118,6 +132,7 @@ MEAN = OpSpec(
     forward=mean_forward,
     backward=mean_backward,
     layout=mean_layout,
+    kernels={"numba": Kernel("reduce", "mean", when=lines_follow)},
     samples=reduce_samples,
     bad_inputs=lambda: [
         BadInput((np.arange(3),), {"dim": (0,), "keepdim": False}, DTypeError, "mean: input has")
