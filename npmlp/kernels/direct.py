@@ -7,7 +7,7 @@ pixels, W to a line. So nothing is copied. The register tile (tile.py) takes the
 from a list, and what it computes is a grid of OH lines of W, of which the last W - OW in each line
 are of windows that reach around the border, and are not looked at.
 
-The gradients are in direct_backward.py.
+The gradients are in direct_backward.py and, of few channels, in direct_sparse.py.
 
 A thread takes some images.
 

@@ -7,6 +7,8 @@ vectors.
 dweight's sums are made in up to four chunks of images, however many threads there are, and added
 one after the other: the bits are the same for all.
 
+Where a kernel's lines are short, direct_sparse.py does it all in another way.
+
 Letters as in conv.py, and g a grid's length: (OH - 1) · W + OW.
 """
 

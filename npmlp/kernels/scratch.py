@@ -87,8 +87,8 @@ def is_sparse(channels_and_width: Sequence[int], dilation: Sequence[int], itemsi
 
 
 def direct_scratch(shapes: Sequence[Any], dtypes: Sequence[Any], groups: int) -> Scratch:
-    """Backward: partial sums of dweight (chunks, groups, K/groups · R · lanes), and of dbias
-    (chunks, K, lanes).
+    """Backward: partial sums of dweight (chunks, groups, K/groups · R · lanes), of which
+    direct_sparse.py uses the beginning; and of dbias (chunks, K, lanes).
     """
     lanes = SUM_BYTES // dtypes[0].itemsize
     size = math.prod(shapes[1]) // groups * lanes

@@ -26,6 +26,9 @@ CONVOLUTIONS = [
     (2, 1, 2, 2, 1, (1, 3), (2, 1), (0, 9), (1, 7), 1),  # most taps never meet the image
     (0, 3, 5, 5, 2, (3, 3), (1, 1), (0, 0), (1, 1), 1),
     (40, 3, 32, 32, 5, (3, 3), (1, 1), (1, 1), (1, 1), 1),  # several runs of images
+    (6, 9, 12, 11, 4, (7, 6), (1, 1), (1, 2), (1, 1), 1),  # lines of four vectors, seven of them
+    (5, 20, 12, 11, 7, (3, 4), (1, 1), (1, 0), (1, 1), 1),  # too many channels for entry by entry
+    (5, 4, 9, 12, 6, (3, 2), (1, 1), (2, 1), (1, 3), 2),  # nor are a line's pixels neighbours here
 ]
 
 
@@ -90,7 +93,7 @@ def test_conv2d_and_its_gradients_agree_with_pytorch_in_float64(case, dtype):
             assert np.abs(got - want).max() <= 2 * (n**0.5 + 10) * eps * size.max()
 
 
-@pytest.mark.parametrize("case", [CONVOLUTIONS[3], CONVOLUTIONS[4]])
+@pytest.mark.parametrize("case", [CONVOLUTIONS[i] for i in (3, 4, 12, 13, 14)])
 def test_each_gradient_alone_is_the_same_and_bias_can_be_absent(case):
     x, weight, bias, dout, attrs = data(case, np.float64)
     out, together = run(x, weight, bias, dout, attrs)
@@ -101,6 +104,19 @@ def test_each_gradient_alone_is_the_same_and_bias_can_be_absent(case):
     zero, _ = run(x, weight, np.zeros_like(bias), dout, attrs)
     np.testing.assert_array_equal(plain, zero)
     assert not np.array_equal(plain, out)
+
+
+def test_entries_that_are_0_change_nothing_where_they_are_left_out():
+    x, weight, bias, dout, attrs = data(CONVOLUTIONS[1], np.float64)
+    dout[np.random.default_rng(5).random(dout.shape) < 0.75] = 0
+    _, grads = run(x, weight, bias, dout, attrs)
+    _, expected = reference(x, weight, bias, dout, attrs)
+    for got, want in zip(grads, expected, strict=True):
+        # 400 roundings of numbers of about 1 in double precision, and some margin
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
+    dout[:] = 0
+    _, grads = run(x, weight, bias, dout, attrs)
+    assert not any(grad.any() for grad in grads)
 
 
 def test_conv2d_takes_views():

@@ -38,7 +38,7 @@ for dtype in ("float32", "float64"):
         panels = [np.empty(*spec) for spec in scratch.panels(n, k, m, out.dtype)]
         matmul.multiply_transposed(a, bt, out, panels, bias, relu=True)
         digest.update(out.tobytes())
-    for images, (c, k) in ((3, (1, 6)), (2, (6, 12)), (9, (2, 5))):
+    for images, (c, k) in ((3, (1, 6)), (2, (6, 12)), (9, (2, 5)), (3, (17, 4))):
         rng = np.random.default_rng(images)
         x = rng.standard_normal((images, c, 12, 13)).astype(dtype)
         weight, bias = rng.standard_normal((k, c, 5, 4)).astype(dtype), rng.random(k).astype(dtype)
