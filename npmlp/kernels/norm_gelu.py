@@ -1,9 +1,9 @@
-"""BatchNorm of features, GELU and dropout in one pass, a block of channels after another.
+"""BatchNorm of features, GELU and dropout in one pass, a strip of channels after another.
 
 All that a channel needs is in its own column: mean and variance, the normalised entries, what GELU
 and the mask make of them. So each thread takes some channels and does everything for them, while
-their columns are in the cache. Every number is made as in norm.py and elementwise.py, in the same
-order, so the bits are theirs.
+their columns are in the cache, a vector of channels at a time (strips.py). Every number is made as
+in norm.py and elementwise.py, in the same order, so the bits are theirs.
 
 Letters: x (N, C); mean, var, invstd (C,).
 """
@@ -20,11 +20,13 @@ from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
 from npmlp.kernels.elementwise import gelu_of_32, gelu_of_64, gelu_slope_32, gelu_slope_64
+from npmlp.kernels.scratch import SUM_BYTES
+from npmlp.kernels.strips import affine_strip, back_strip, kept_strip, normal_strip, total_strip
 from npmlp.kernels.vectors import wide
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_BLOCK = 64  # channels at a time: four cache lines of a row
+_ROWS = 256  # at a time, of a strip of channels: 16 kB
 _THREADS_FROM = 1 << 17  # entries; each costs some nanoseconds
 _NONE = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}  # an absent weight or bias
 _ALL = np.empty((0, 0), np.bool_)  # an absent mask
@@ -101,6 +103,85 @@ def _compiled_slope(x: Any) -> Any:
     return single if x == types.float32 else double
 
 
+@njit(cache=True)
+def _of_columns(weight: Array, bias: Array, scale: Any, C: int) -> tuple[Array, Array, Array]:
+    """weight, bias and scale for every channel; without a weight 1, without a bias 0."""
+    w, b = np.ones(C, weight.dtype), np.zeros(C, weight.dtype)
+    if weight.size:
+        w[:] = weight
+    if bias.size:
+        b[:] = bias
+    return w, b, np.full(C, scale)
+
+
+@njit(cache=True)
+def _total(x: Array, j: int, columns: int, m: Any, total: Array) -> None:
+    """total_strip of all rows, from column j on."""
+    N, C = x.shape
+    if columns == SUM_BYTES // x.itemsize:
+        total_strip(1, columns, N, x, j, C, m, total, j)  # type: ignore[call-arg]
+    else:
+        total_strip(0, columns, N, x, j, C, m, total, j)  # type: ignore[call-arg]
+
+
+@njit(cache=True)
+def _affine(
+    x: Array, n: int, rows: int, j: int, columns: int, z: Array, m: Array, s: Array, w: Array,
+    b: Array,
+) -> None:  # fmt: skip
+    """affine_strip of some rows, from row n and column j on, into z (rows, lanes)."""
+    C, lanes = x.shape[1], SUM_BYTES // x.itemsize
+    if columns == lanes:
+        affine_strip(1, columns, rows, x, n * C + j, C, z, 0, lanes, m, s, w, b, j)  # type: ignore[call-arg]
+    else:
+        affine_strip(0, columns, rows, x, n * C + j, C, z, 0, lanes, m, s, w, b, j)  # type: ignore[call-arg]
+
+
+@njit(cache=True)
+def _kept(
+    z: Array, rows: int, keep: Any, out: Array, n: int, j: int, columns: int, scale: Array
+) -> None:
+    """kept_strip of z (rows, lanes) into out, from row n and column j on."""
+    C, lanes = out.shape[1], SUM_BYTES // out.itemsize
+    at = n * C + j
+    if columns == lanes:
+        kept_strip(1, columns, rows, z, 0, lanes, keep, at, C, out, at, C, scale, j)  # type: ignore[call-arg]
+    else:
+        kept_strip(0, columns, rows, z, 0, lanes, keep, at, C, out, at, C, scale, j)  # type: ignore[call-arg]
+
+
+@njit(cache=True)
+def _back(
+    dout: Array, keep: Any, z: Array, x: Array, dx: Array, n: int, rows: int, j: int, columns: int,
+    scale: Array, m: Array, p: Array, q: Array,
+) -> None:  # fmt: skip
+    """back_strip of some rows, from row n and column j on."""
+    C, lanes = x.shape[1], SUM_BYTES // x.itemsize
+    at = n * C + j
+    if columns == lanes:
+        back_strip(  # type: ignore[call-arg]
+            1, columns, rows, dout, at, C, keep, at, C, z, 0, lanes, x, at, C, dx, at, C, scale, m,
+            p, q, j,
+        )  # fmt: skip
+    else:
+        back_strip(  # type: ignore[call-arg]
+            0, columns, rows, dout, at, C, keep, at, C, z, 0, lanes, x, at, C, dx, at, C, scale, m,
+            p, q, j,
+        )  # fmt: skip
+
+
+@njit(cache=True)
+def _normal(
+    x: Array, dx: Array, j: int, columns: int, m: Array, s: Array, w: Array, p: Array, q: Array
+) -> None:
+    """normal_strip of all rows, from column j on."""
+    N, C = x.shape
+    if columns == SUM_BYTES // x.itemsize:
+        normal_strip(1, columns, N, x, j, C, dx, j, C, m, s, w, p, q, j)  # type: ignore[call-arg]
+    else:
+        normal_strip(0, columns, N, x, j, C, dx, j, C, m, s, w, p, q, j)  # type: ignore[call-arg]
+
+
 @njit(cache=True, error_model="numpy")
 def _forward(
     x: Array, weight: Array, bias: Array, keep: Array, scale: Any, eps: float, out: Array,
@@ -108,39 +189,30 @@ def _forward(
 ) -> None:  # fmt: skip
     """Channels first … last."""
     wide()  # type: ignore[call-arg]
-    N = x.shape[0]
-    one, zero = x.dtype.type(1), x.dtype.type(0)
-    for start in range(first, last, _BLOCK):
-        C = min(_BLOCK, last - start)
-        t, m, s = total[start : start + C], mean[start : start + C], invstd[start : start + C]
-        t[:] = 0
-        for n in range(N):
-            row = x[n, start : start + C]
-            for c in range(C):
-                t[c] += np.float64(row[c])
-        for c in range(C):
-            m[c] = t[c] / N
-        t[:] = 0
-        for n in range(N):
-            row = x[n, start : start + C]
-            for c in range(C):
-                deviation = np.float64(row[c]) - np.float64(m[c])
-                t[c] += deviation * deviation
-        for c in range(C):
-            var[start + c] = t[c] / N
-            s[c] = 1 / np.sqrt(t[c] / N + eps)
-        w, b = np.empty(C, x.dtype), np.empty(C, x.dtype)
-        for c in range(C):
-            w[c] = weight[start + c] if weight.size else one
-            b[c] = bias[start + c] if bias.size else zero
-        for n in range(N):
-            row, to = x[n, start : start + C], out[n, start : start + C]
-            for c in range(C):
-                to[c] = _gelu((row[c] - m[c]) * s[c] * w[c] + b[c])
+    N, C = x.shape
+    lanes = SUM_BYTES // x.itemsize
+    w, b, scales = _of_columns(weight, bias, scale, C)
+    z = np.zeros(_ROWS * lanes, x.dtype)
+    total[first:last] = 0
+    for j in range(first, last, lanes):
+        columns = min(lanes, last - j)
+        _total(x, j, columns, None, total)
+        for c in range(j, j + columns):
+            mean[c] = total[c] / N
+            total[c] = 0
+        _total(x, j, columns, mean, total)
+        for c in range(j, j + columns):
+            var[c] = total[c] / N
+            invstd[c] = 1 / np.sqrt(total[c] / N + eps)
+        for n in range(0, N, _ROWS):
+            rows = min(_ROWS, N - n)
+            _affine(x, n, rows, j, columns, z, mean, invstd, w, b)
+            for i in range(rows * lanes):  # by itself: one long loop, which becomes a vector's
+                z[i] = _gelu(z[i])
             if keep.size:
-                kept = keep[n, start : start + C]
-                for c in range(C):
-                    to[c] *= scale if kept[c] else zero
+                _kept(z, rows, keep, out, n, j, columns, scales)
+            else:
+                _kept(z, rows, None, out, n, j, columns, scales)
 
 
 @njit(cache=True, error_model="numpy")
@@ -151,52 +223,33 @@ def _backward(
 ) -> None:  # fmt: skip
     """Channels first … last. dx holds what comes to the normalisation before it is dx."""
     wide()  # type: ignore[call-arg]
-    N = x.shape[0]
-    one, zero = x.dtype.type(1), x.dtype.type(0)
-    for start in range(first, last, _BLOCK):
-        C = min(_BLOCK, last - start)
-        m, s = mean[start : start + C], invstd[start : start + C]
-        p, q = plain[start : start + C], weighted[start : start + C]
-        w, b = np.empty(C, x.dtype), np.empty(C, x.dtype)
-        for c in range(C):
-            w[c] = weight[start + c] if weight.size else one
-            b[c] = bias[start + c] if bias.size else zero
-        slope = np.empty(C, x.dtype)  # by itself: a loop over fewer arrays becomes a vector's
-        p[:] = 0
-        q[:] = 0
-        for n in range(N):
-            row, d = x[n, start : start + C], dx[n, start : start + C]
-            given = dout[n, start : start + C]
-            for c in range(C):
-                slope[c] = (row[c] - m[c]) * s[c] * w[c] + b[c]
-            for c in range(C):
-                slope[c] = _slope(slope[c])
+    N, C = x.shape
+    lanes = SUM_BYTES // x.itemsize
+    w, b, scales = _of_columns(weight, bias, scale, C)
+    z = np.zeros(_ROWS * lanes, x.dtype)
+    mean_plain, mean_weighted = np.empty(C, x.dtype), np.empty(C, x.dtype)
+    plain[first:last] = 0
+    weighted[first:last] = 0
+    for j in range(first, last, lanes):
+        columns = min(lanes, last - j)
+        for n in range(0, N, _ROWS):
+            rows = min(_ROWS, N - n)
+            _affine(x, n, rows, j, columns, z, mean, invstd, w, b)
+            for i in range(rows * lanes):
+                z[i] = _slope(z[i])
             if keep.size:
-                kept = keep[n, start : start + C]
-                for c in range(C):
-                    d[c] = given[c] * (scale if kept[c] else zero) * slope[c]
+                _back(dout, keep, z, x, dx, n, rows, j, columns, scales, mean, plain, weighted)
             else:
-                for c in range(C):
-                    d[c] = given[c] * slope[c]
-            for c in range(C):
-                p[c] += np.float64(d[c])
-                q[c] += np.float64(d[c]) * (np.float64(row[c]) - np.float64(m[c]))
-        for c in range(C):
-            q[c] *= s[c]
-        for c in range(C):
+                _back(dout, None, z, x, dx, n, rows, j, columns, scales, mean, plain, weighted)
+        for c in range(j, j + columns):
+            weighted[c] *= invstd[c]
             if dweight.size:
-                dweight[start + c] = q[c]
+                dweight[c] = weighted[c]
             if dbias.size:
-                dbias[start + c] = p[c]
-        for c in range(C):  # means from here on
-            p[c] /= N
-            q[c] /= N
-        for n in range(N):
-            row, d = x[n, start : start + C], dx[n, start : start + C]
-            for c in range(C):
-                normal = (row[c] - m[c]) * s[c]
-                value = s[c] * (d[c] - x.dtype.type(p[c]) - normal * x.dtype.type(q[c]))
-                d[c] = value * w[c]
+                dbias[c] = plain[c]
+            mean_plain[c] = plain[c] / N
+            mean_weighted[c] = weighted[c] / N
+        _normal(x, dx, j, columns, mean, invstd, w, mean_plain, mean_weighted)
 
 
 @njit(cache=True, parallel=True)
