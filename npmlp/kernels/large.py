@@ -23,10 +23,10 @@ import numpy as np
 
 from npmlp.kernels.cache import njit
 from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
-from npmlp.kernels.panels import pack, tiled, turn
+from npmlp.kernels.panels import ROWS_AT_ONCE, pack, tiled, turn
 from npmlp.kernels.vectors import VECTOR_BYTES
 
-ROWS_AT_ONCE, STRIPS_AT_ONCE, STRIP_BYTES = 240, 20, 192
+STRIPS_AT_ONCE, STRIP_BYTES = 20, 192
 
 
 @njit(cache=True)
