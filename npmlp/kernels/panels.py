@@ -134,18 +134,40 @@ product = tiled if VECTOR_BYTES else _portable
 _DOT_ROWS, DOT_COLUMNS = (8, 3) if VECTOR_BYTES == SUM_BYTES else (2, 2)  # sums in registers
 
 
+_FEW_ROWS, _MORE_COLUMNS = (6, 4) if VECTOR_BYTES == SUM_BYTES else (2, 2)  # for six rows or less
+
+
+def _dots_by(rows: int, columns: int) -> Any:
+    """Compile the product by tiles of so many sums."""
+
+    @njit(cache=True)
+    def dots(
+        a: Matrix, b: Matrix, start: Matrix, floor: Any, out: Matrix, N: int, K: int, M: int
+    ) -> None:
+        for i in range(0, N, rows):
+            for j in range(0, M, columns):
+                dot_tile(  # type: ignore[call-arg]
+                    rows, columns, N - i, M - j, K, a.memory, a.at + i * a.down, a.down,
+                    b.memory, b.at + j * b.along, b.along, start.memory, start.at + j, floor,
+                    out.memory, out.at + i * out.down + j, out.down,
+                )  # fmt: skip
+
+    return dots
+
+
+_dots_of_many = _dots_by(_DOT_ROWS, DOT_COLUMNS)
+_dots_of_few = _dots_by(_FEW_ROWS, _MORE_COLUMNS)
+
+
 @njit(cache=True)
 def _dots(
     a: Matrix, b: Matrix, start: Matrix, floor: Any, out: Matrix, N: int, K: int, M: int
 ) -> None:
     """out (N, M) = max(floor, start + a (N, K) b (K, M)); a.along and b.down are 1."""
-    for i in range(0, N, _DOT_ROWS):
-        for j in range(0, M, DOT_COLUMNS):
-            dot_tile(  # type: ignore[call-arg]
-                _DOT_ROWS, DOT_COLUMNS, N - i, M - j, K, a.memory, a.at + i * a.down, a.down,
-                b.memory, b.at + j * b.along, b.along, start.memory, start.at + j, floor,
-                out.memory, out.at + i * out.down + j, out.down,
-            )  # fmt: skip
+    if N <= _FEW_ROWS:
+        _dots_of_few(a, b, start, floor, out, N, K, M)
+    else:
+        _dots_of_many(a, b, start, floor, out, N, K, M)
 
 
 dots = _dots if VECTOR_BYTES else blocked
