@@ -22,7 +22,7 @@ from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
 from npmlp.kernels.direct import THREADS_FROM, Shape, grid_product, places, with_border, work
-from npmlp.kernels.direct_sparse import collect, sparse_backward
+from npmlp.kernels.direct_sparse import collect, sparse_backward, sparse_backwards
 from npmlp.kernels.ladder import Array, Matrix
 from npmlp.kernels.lines import move_lines
 from npmlp.kernels.scratch import CHUNKS, SUM_BYTES, is_sparse
@@ -196,16 +196,6 @@ def _collect(
             dbias[k] = sum_of_lanes(CHUNKS, flat, k * lanes, flat.size // CHUNKS)  # type: ignore[call-arg]
 
 
-@njit(cache=True, parallel=True)
-def _sparse_backwards(
-    d: Array, pooled: Array, indices: Array, x: Array, weight: Array, s: Any, dx: Array,
-    sums: Array, dbiases: Array, chunk: int, chunks: int,
-) -> None:  # fmt: skip
-    for t in prange(chunks):
-        last = min(CHUNKS, (t + 1) * chunk)
-        sparse_backward(d, pooled, indices, x, weight, s, dx, sums, dbiases, t * chunk, last)
-
-
 def backward(
     d: Array, pooled: Array | None, indices: Array | None, inputs: tuple[Any, ...],
     grads: tuple[Any, ...], scratch: tuple[Any, ...], s: Shape,
@@ -233,9 +223,9 @@ def backward(
         dbiases,
     )
     none = nothing.reshape(-1)
-    if is_sparse((s.C, s.kw), (s.dh, s.dw), d.itemsize):
+    if is_sparse(s.C * s.kw, s.dw, d.itemsize):
         threads.call_on_threads(
-            sparse_backward, _sparse_backwards, arguments, CHUNKS, 1, work(s, d), THREADS_FROM
+            sparse_backward, sparse_backwards, arguments, CHUNKS, 1, work(s, d), THREADS_FROM
         )
         channels = s.groups * s.K
         weights, biases = (none if a is None else a.reshape(-1) for a in (dweight, dbias))

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from npmlp.kernels.cache import njit
+from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.ladder import Array
 from npmlp.kernels.patches import add_patches, sum_patches
 from npmlp.kernels.scratch import CHUNKS, SUM_BYTES
@@ -221,6 +221,16 @@ def sparse_backward(
                             j += step
                 if dx.size:
                     _planes(gradient, middle, line, s.C, s.H, s.W, of_dx, of)
+
+
+@njit(cache=True, parallel=True)
+def sparse_backwards(
+    d: Array, pooled: Array, indices: Array, x: Array, weight: Array, s: Any, dx: Array,
+    sums: Array, dbiases: Array, chunk: int, chunks: int,
+) -> None:  # fmt: skip
+    for t in prange(chunks):
+        last = min(CHUNKS, (t + 1) * chunk)
+        sparse_backward(d, pooled, indices, x, weight, s, dx, sums, dbiases, t * chunk, last)
 
 
 @njit(cache=True)

@@ -24,7 +24,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from npmlp.kernels.vectors import I64, Vectors, apart, literal, number, pointer_to
+from npmlp.kernels.vectors import I64, Vectors, apart, clamped, literal, number, pointer_to
 
 
 @intrinsic
@@ -65,7 +65,7 @@ def _write_sums(
     R_, values, positions, count_, in_x, down_, in_sums, s_down_, in_totals = arguments
     vector = Vectors(builder, values.type.pointee, width)
     along = [number(v * vector.lanes) for v in range(n_vectors)]
-    lines = _lines(builder, n_rows, R_)
+    lines = clamped(builder, n_rows, R_)
     offsets = [builder.mul(line, down_) for line in lines]
     acc = [[cgutils.alloca_once(builder, vector.type) for _ in along] for _ in lines]
     for place in (place for row in acc for place in row):
@@ -128,7 +128,7 @@ def _write_additions(
     R_, values, positions, count_, in_weight, w_down_, in_out, down_ = arguments
     vector = Vectors(builder, values.type.pointee, width)
     along = [number(v * vector.lanes) for v in range(n_vectors)]
-    offsets = [builder.mul(line, down_) for line in _lines(builder, n_rows, R_)]
+    offsets = [builder.mul(line, down_) for line in clamped(builder, n_rows, R_)]
     weights = []
     for r in range(n_rows):
         line = vector.at(in_weight, builder.mul(number(r), w_down_))
@@ -140,12 +140,3 @@ def _write_additions(
             for weight, v in zip(row, along, strict=True):
                 place = vector.at(patch, offset, v)
                 vector.store(vector.fma(value, weight, vector.load(place)), place)
-
-
-def _lines(builder: ir.IRBuilder, count: int, there_are: ir.Value) -> list[ir.Value]:
-    """The numbers of `count` lines, those that there are not as the last."""
-    last = builder.sub(there_are, number(1))
-    return [
-        builder.select(builder.icmp_signed("<", number(r), last), number(r), last)
-        for r in range(count)
-    ]

@@ -79,11 +79,11 @@ def is_direct(weight: Sequence[int], stride: Sequence[int]) -> bool:
     return tuple(stride) == (1, 1) and CHUNKS * SUM_BYTES * math.prod(weight) <= _MOST_SUMS
 
 
-def is_sparse(channels_and_width: Sequence[int], dilation: Sequence[int], itemsize: int) -> bool:
+def is_sparse(numbers: int, dilation: int, itemsize: int) -> bool:
     """Whether the gradients of a direct convolution are made entry by entry (direct_sparse.py): a
-    line of its kernel, with the channels of each pixel side by side, is a few vectors.
+    line of its kernel, `numbers` with the channels of each pixel side by side, is a few vectors.
     """
-    return dilation[1] == 1 and math.prod(channels_and_width) * itemsize <= 4 * SUM_BYTES
+    return dilation == 1 and numbers * itemsize <= 4 * SUM_BYTES
 
 
 def direct_scratch(shapes: Sequence[Any], dtypes: Sequence[Any], groups: int) -> Scratch:

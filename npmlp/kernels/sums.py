@@ -18,7 +18,17 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from npmlp.kernels.scratch import SUM_BYTES
-from npmlp.kernels.vectors import I32, I64, Vectors, apart, literal, memory, number, pointer_to
+from npmlp.kernels.vectors import (
+    I32,
+    I64,
+    Vectors,
+    apart,
+    clamped,
+    literal,
+    memory,
+    number,
+    pointer_to,
+)
 
 
 @intrinsic
@@ -62,14 +72,7 @@ def _write_dot_tile(R: int, C: int, builder: ir.IRBuilder, values: Sequence[ir.V
     vector = Vectors(builder, scalar, SUM_BYTES)
     at, L = vector.at, vector.lanes
 
-    def clamped(count: int, there_are: ir.Value) -> list[ir.Value]:
-        last = builder.sub(there_are, number(1))
-        return [
-            builder.select(builder.icmp_signed("<", number(i), last), number(i), last)
-            for i in range(count)
-        ]
-
-    r_, c_ = clamped(R, N_), clamped(C, M_)
+    r_, c_ = clamped(builder, R, N_), clamped(builder, C, M_)
     a_rows = [at(in_a, builder.mul(r, a_down_)) for r in r_]
     b_rows = [at(in_b, builder.mul(c, b_down_)) for c in c_]
     whole = builder.sub(K_, builder.srem(K_, number(L)))
@@ -162,12 +165,7 @@ def _write_correlate_tile(
     vector = Vectors(builder, before_d.type.pointee, SUM_BYTES)
     at, lanes = vector.at, number(vector.lanes)
 
-    def clamped(i: int, count: ir.Value) -> ir.Value:
-        last = builder.sub(count, number(1))
-        return builder.select(builder.icmp_signed("<", number(i), last), number(i), last)
-
-    rows_ = [clamped(r, R_) for r in range(n_rows)]
-    columns_ = [clamped(c, C_) for c in range(n_columns)]
+    rows_, columns_ = clamped(builder, n_rows, R_), clamped(builder, n_columns, C_)
     own = [
         [at(in_sums, builder.mul(r, s_down_), builder.mul(c, lanes)) for c in columns_]
         for r in rows_

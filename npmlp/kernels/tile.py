@@ -22,7 +22,16 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from npmlp.kernels.vectors import VECTOR_BYTES, Vectors, apart, literal, memory, number, pointer_to
+from npmlp.kernels.vectors import (
+    VECTOR_BYTES,
+    Vectors,
+    apart,
+    clamped,
+    literal,
+    memory,
+    number,
+    pointer_to,
+)
 
 
 @intrinsic
@@ -78,15 +87,11 @@ def _write_product_tile(
     lanes_before = [number(v * vector.lanes) for v in range(V)]
     last_mask = vector.first(builder.sub(M_, lanes_before[-1]))
     masks = [None] * (V - 1) + [last_mask]
-    last_row = builder.sub(N_, number(1))
+
+    rows = clamped(builder, R, N_)
 
     def row_of(pointer: ir.Value, step: ir.Value) -> list[ir.Value]:
-        found = []
-        for r in range(R):
-            exists = builder.icmp_signed("<", number(r), last_row)
-            row = builder.select(exists, number(r), last_row)
-            found.append(at(pointer, builder.mul(step, row)))
-        return found
+        return [at(pointer, builder.mul(step, row)) for row in rows]
 
     def row_vectors(pointer: ir.Value) -> list[ir.Value]:
         return [vector.load(at(pointer, lanes_before[v]), masks[v]) for v in range(V)]
@@ -158,11 +163,11 @@ def transpose_tile(
         L = vector.lanes
         in_a = vector.at(memory(context, builder, a, a_), a_at_)
         in_out = vector.at(memory(context, builder, out, out_), out_at_)
-        rows = []
-        for j in range(L):
-            exists = builder.icmp_signed("<", number(j), last_)
-            row = builder.select(exists, number(j), last_)
-            rows.append(vector.load(vector.at(in_a, builder.mul(row, a_down_))))
+        there_are = builder.add(last_, number(1))
+        rows = [
+            vector.load(vector.at(in_a, builder.mul(row, a_down_)))
+            for row in clamped(builder, L, there_are)
+        ]
         for _ in range(L.bit_length() - 1):
             pairs = [vector.interleave(rows[j], rows[j + L // 2]) for j in range(L // 2)]
             rows = [half for pair in pairs for half in pair]

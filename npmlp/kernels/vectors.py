@@ -149,6 +149,15 @@ def pointer_to(
     return builder.gep(memory(context, builder, type_, array), [at])
 
 
+def clamped(builder: ir.IRBuilder, count: int, there_are: ir.Value) -> list[ir.Value]:
+    """0 … count - 1, those that there are not as the last: a tile's rows at an edge."""
+    last = builder.sub(there_are, number(1))
+    return [
+        builder.select(builder.icmp_signed("<", number(i), last), number(i), last)
+        for i in range(count)
+    ]
+
+
 def apart(
     builder: ir.IRBuilder, name: str, arguments: Sequence[ir.Value],
     write: Callable[[ir.IRBuilder, Sequence[ir.Value]], None],
