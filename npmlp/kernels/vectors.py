@@ -1,8 +1,8 @@
 """Vectors in LLVM's own words, for what NumPy's and Numba's cannot say: "these 24 registers stay
 where they are", or "this vector's first five lanes".
 
-Three files write with them: tile.py the matrix product, sums.py products whose sums are in lanes,
-lines.py short lines. Their functions are Numba intrinsics: called in compiled code, each is
+Other files write with them, such as tile.py the matrix product, sums.py products whose sums are in
+lanes, and lines.py short lines. Their functions are Numba intrinsics: called in compiled code, each is
 replaced by the instructions that it writes. Positions are counted in elements from the beginning of
 an array's memory.
 """
@@ -183,7 +183,7 @@ def apart(
     builder.call(function, arguments)
 
 
-# ------------------------------------------------------------------------------ how wide loops are
+# --------------------------------------------------------------------- words for loops in Numba
 
 
 @intrinsic
@@ -201,3 +201,29 @@ def wide(typing: Any) -> tuple[Any, Callable[..., Any]]:
         return context.get_dummy_value()
 
     return types.void(), write
+
+
+@intrinsic
+def fma(typing: Any, x: Any, y: Any, z: Any) -> tuple[Any, Callable[..., Any]]:
+    """x · y + z of three numbers of one type, rounded once."""
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        return builder.fma(*values)
+
+    return x(x, x, x), write
+
+
+@intrinsic
+def prefetch(typing: Any, x: Any, at: Any) -> tuple[Any, Callable[..., Any]]:
+    """Have the processor fetch x[at] from memory, without waiting until it is there."""
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        place = pointer_to(context, builder, x, *values)
+        place = builder.bitcast(place, ir.IntType(8).as_pointer())
+        arguments = [place, *(number(value, I32) for value in (0, 3, 1))]  # to read, soon, as data
+        type_ = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
+        function = cgutils.get_or_insert_function(builder.module, type_, "llvm.prefetch.p0")
+        builder.call(function, arguments)
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp), write

@@ -190,12 +190,28 @@ class RandomAffine(BatchTransform):
     @property
     def pixel_fill(self) -> NDArray[np.uint8]:
         """The fill as Pillow makes a pixel of a number, of one dimension."""
+        if isinstance(self.fill, int):  # by far the most frequent
+            return np.array([min(max(self.fill, 0), 255)], np.uint8)
         return np.clip(np.trunc(np.atleast_1d(self.fill)), 0, 255).astype(np.uint8)
 
     @property
     def is_axis_parallel(self) -> bool:
         """Whether rows stay rows, and columns columns."""
         return not any(self.degrees) and not any(self.shear or ())
+
+    def ranges(self, height: int, width: int) -> list[tuple[float, float]]:
+        """What is drawn for an image, from where to where: the angle, shifts along x and y if they
+        were asked for, the scale likewise, and the shears.
+        """
+        ranges = [(self.degrees[0], self.degrees[1])]
+        if self.translate is not None:
+            most_x, most_y = float(self.translate[0] * width), float(self.translate[1] * height)
+            ranges += [(-most_x, most_x), (-most_y, most_y)]
+        if self.scale is not None:
+            ranges.append((self.scale[0], self.scale[1]))
+        if self.shear is not None:
+            ranges += [(self.shear[i], self.shear[i + 1]) for i in range(0, len(self.shear), 2)]
+        return ranges
 
     def axis_maps(self, uniforms: Array, height: int, width: int) -> Array:
         """Where columns and rows come from by Pillow's rule, float64 of shape (N, 4), if parallel.
@@ -205,7 +221,7 @@ class RandomAffine(BatchTransform):
         _, shifts, scale, _ = self._drawn(uniforms, height, width)
         maps = np.empty((len(uniforms), 4))
         step = 1.0 / scale
-        for i, (middle, shift) in enumerate(zip(self._center(height, width), shifts, strict=True)):
+        for i, (middle, shift) in enumerate(zip(self.middle(height, width), shifts, strict=True)):
             maps[:, 2 * i] = (step * (-middle - shift) + middle) + step * 0.5
             maps[:, 2 * i + 1] = step
         return maps
@@ -220,14 +236,15 @@ class RandomAffine(BatchTransform):
         """Uniforms of shape (N, draws) as inverse maps of shape (N, 6)."""
         angle, shifts, scale, shear = self._drawn(uniforms, height, width)
         if by_pillow:
-            x, y = self._center(height, width)
+            x, y = self.middle(height, width)
         elif self.center is None:
             x, y = 0.0, 0.0
         else:  # PyTorch counts from the middle
             x, y = self.center[0] - width * 0.5, self.center[1] - height * 0.5
         return inverse_matrices((x, y), angle, shifts, scale, shear)
 
-    def _center(self, height: int, width: int) -> tuple[float, float]:
+    def middle(self, height: int, width: int) -> tuple[float, float]:
+        """(x, y) of what stays in place."""
         x, y = (width * 0.5, height * 0.5) if self.center is None else self.center
         return x, y
 
@@ -235,15 +252,7 @@ class RandomAffine(BatchTransform):
         self, uniforms: Array, height: int, width: int
     ) -> tuple[Array, tuple[Array, Array], Array, tuple[Array, Array]]:
         """Uniforms of shape (N, draws) as N angles, shifts along x and y, scales, and shears."""
-        ranges = [(self.degrees[0], self.degrees[1])]
-        if self.translate is not None:
-            most_x, most_y = float(self.translate[0] * width), float(self.translate[1] * height)
-            ranges += [(-most_x, most_x), (-most_y, most_y)]
-        if self.scale is not None:
-            ranges.append((self.scale[0], self.scale[1]))
-        if self.shear is not None:
-            ranges += [(self.shear[i], self.shear[i + 1]) for i in range(0, len(self.shear), 2)]
-        drawn = iter(_between(uniforms, ranges).T.astype(np.float64))
+        drawn = iter(_between(uniforms, self.ranges(height, width)).T.astype(np.float64))
 
         zero = np.zeros(len(uniforms))
         angle, tx, ty, scale = next(drawn), zero, zero, zero + 1

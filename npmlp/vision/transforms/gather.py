@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -48,24 +48,26 @@ def gather_batch(
         order = _kernels_order(steps, dtype)
     if order is None:
         return apply_steps(steps, images.take(index, axis=0))
-    from npmlp.kernels.augment import take_augmented, take_normalised
+    from npmlp.kernels.augment import axis_maps, take_augmented, take_normalised
 
     if index.min() < 0 or index.max() >= len(images):
         index = np.arange(len(images)).take(index)  # from negative ones, and IndexError
     (height, width), n = images.shape[1:], len(index)
     out = np.empty((n, 1, height, width), dtype)
     if order.flip is None and order.affine is None:
-        size = height * width
-        take_normalised(images.reshape(-1, size), index, order.table, out.reshape(n, size))
+        take_normalised(images, index, order.normalised, out[:, 0])
         return out
     flips, maps, fill = np.zeros(n, bool), np.full((n, 4), (0.5, 1.0, 0.5, 1.0)), np.uint8(0)
     uniforms = draw(n, sum(step.draws for step in (order.flip, order.affine) if step))
     if order.flip:
         flips = order.flip.flips(uniforms[:, 0])
     if order.affine:
-        drawn = uniforms[:, order.flip is not None :]
-        maps, fill = order.affine.axis_maps(drawn, height, width), order.affine.pixel_fill[0]
-    take_augmented(images, index, flips, maps, fill, order.table, out[:, 0])
+        drawn, affine = uniforms[:, order.flip is not None :], order.affine
+        ranges = np.array(affine.ranges(height, width), uniforms.dtype)
+        shifts, scales = affine.translate is not None, affine.scale is not None
+        axis_maps(drawn, ranges, shifts, scales, *affine.middle(height, width), maps)
+        fill = affine.pixel_fill[0]
+    take_augmented(images, index, flips, maps, fill, order.normalised, out[:, 0])
     return out
 
 
@@ -73,15 +75,14 @@ def gather_batch(
 class _Order:
     flip: RandomHorizontalFlip | None = None
     affine: RandomAffine | None = None
-    table: Array = field(default_factory=lambda: np.empty(0))  # from a pixel to its number
+    normalised: Any = None  # what ToTensor and Normalize make of a pixel
 
 
 @functools.lru_cache(maxsize=16)
-def _table(mean: float, std: float, dtype: np.dtype[Any]) -> Array:
-    """What ToTensor and Normalize make of each of the 256 pixels."""
-    pixels = np.arange(256, dtype=np.uint8).astype(dtype)
-    table: Array = (pixels / dtype.type(255) - dtype.type(mean)) / dtype.type(std)
-    return table
+def _normalised(mean: float, std: float, dtype: np.dtype[Any]) -> Any:
+    from npmlp.kernels.augment import normalised
+
+    return normalised(mean, std, dtype)
 
 
 def _number(value: Any) -> float | None:
@@ -111,5 +112,5 @@ def _kernels_order(steps: Sequence[BatchTransform], dtype: np.dtype[Any]) -> _Or
         del rest[0]
     if rest or mean is None or std is None or dtype.type(std) == 0:
         return None
-    order.table = _table(mean, std, dtype)
+    order.normalised = _normalised(mean, std, dtype)
     return order
