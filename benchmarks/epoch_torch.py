@@ -93,6 +93,8 @@ class Epochs:
         self.test_labels = torch.from_numpy(data.test_labels)
         self.model = models.build(recipe, data.shape, len(data.classes))
         self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        if how.startswith("whole"):  # what was built before may have left them out
+            torch.compiler.set_stance(skip_guard_eval_unsafe=False)
         self.step = make_step(recipe, self.model, self.loss, how, optimizer)
         self.epochs = 0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from npmlp.checkpoint import Array
 from npmlp.engine_protocol import NotFiniteError, Score
 from npmlp.errors import CheckpointError, NpmlpError, RunError
 from npmlp.optim import lr_scheduler
+from npmlp.plan.finite import require_finite
 from npmlp.plan.replay import capture
 from npmlp.recipes import Recipe
 from npmlp.tensor import Tensor
@@ -49,8 +50,7 @@ class NpmlpEngine:
         self.scheduler = build_scheduler(recipe, self.optimizer)
         self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         self._split_data()
-        self._planned = self._forward_and_backward if eager else capture(self._forward_and_backward)
-        self._planned_update = self._update if eager else capture(self._update)
+        self._planned = self._step if eager else capture(self._step)
         self._logits = self._forward if eager else capture(self._forward)
         self.loader = DataLoader(self.train_set, batch_size=recipe.batch_size, shuffle=True)
         self.batches_per_epoch = len(self.loader)
@@ -103,51 +103,49 @@ class NpmlpEngine:
         return batches
 
     def step(self, batch: Any) -> Score:
-        score = self.gradients(batch)
-        self.update()
-        return score
+        return self._score(self._planned, batch)
 
     def gradients(self, batch: Any) -> Score:
         """The first half of a step: the gradients of a batch's loss, in the parameters' `grad`."""
-        x, y = batch
-        loss, logits = self._planned(x, y)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise self._first_not_finite(x, value)
-        return Score(value, count_correct(logits, y), len(y))
+        return self._score(self._gradients, batch)
 
-    def _forward_and_backward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self) -> None:
+        """The second half: clip the gradients and move the weights."""
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.optimizer.step()
+
+    def _step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        loss, logits = self._gradients(x, y)
+        self.update()
+        return loss, logits
+
+    def _gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         self.optimizer.zero_grad()
         logits = self.model(x)
         loss = self.loss(logits, y)
+        require_finite(loss)  # or no gradients, and weights as they are
         loss.backward()
         return loss, logits
+
+    def _score(self, way: Callable[..., tuple[Tensor, Tensor]], batch: Any) -> Score:
+        x, y = batch
+        try:
+            loss, logits = way(x, y)
+        except FloatingPointError:
+            raise self._first_not_finite(x, y) from None
+        return Score(loss.item(), count_correct(logits, y), len(y))
 
     def _forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.model(x)
         return logits
 
-    def update(self) -> None:
-        """The second half: clip the gradients and move the weights."""
-        self._planned_update()
-
-    def _update(self) -> None:
-        if self.recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        self.optimizer.step()
-
     def explain(self) -> Explanation:
         """What the kernels of a whole step cost, measured on the first batch of an epoch."""
-
-        def step(x: Tensor, y: Tensor) -> Tensor:
-            loss, _ = self._forward_and_backward(x, y)
-            self._update()
-            return loss
-
         before = self.generator_state()
         x, y = next(iter(self.batches(0)))
         self.set_generator_state(before)
-        return capture(step).explain(x, y)
+        return capture(self._step).explain(x, y)
 
     def end_epoch(self, train_loss: float) -> None:
         if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
@@ -218,30 +216,28 @@ class NpmlpEngine:
                 return name
         return None
 
-    def _first_not_finite(self, x: Tensor, loss: float) -> NotFiniteError:
-        """Where the numbers first went wrong, for a loss that is not finite."""
-        name = self.not_finite()
-        if name is not None:
-            return NotFiniteError(
-                f"the loss is {loss}, and {name} is not finite since the step before"
-            )
-        if not np.isfinite(x.numpy()).all():
-            return NotFiniteError(
-                f"the loss is {loss}, and the input has values that are not finite",
-                advice="look at the data",
-            )
+    def _first_not_finite(self, x: Tensor, y: Tensor) -> NotFiniteError:
+        """Where the numbers first go wrong, for a batch whose loss is not finite."""
         culprit: list[str] = []
         hooks = [
             module.register_forward_hook(_watch(f"{name} ({type(module).__name__})", culprit))
             for name, module in self.model.named_modules()
             if not list(module.children())
         ]
-        with no_grad():
-            self.model(x)
+        with no_grad():  # once more, with other draws of dropout
+            loss = self.loss(self.model(x), y).item()
         for hook in hooks:
             hook.remove()
+        found = f"the loss is {loss}" if not math.isfinite(loss) else "the loss was not finite"
+        name = self.not_finite()
+        if name is not None:
+            return NotFiniteError(f"{found}, and {name} is not finite since the step before")
+        if not np.isfinite(x.numpy()).all():
+            return NotFiniteError(
+                f"{found}, and the input has values that are not finite", advice="look at the data"
+            )
         where = f"first in the output of {culprit[0]}" if culprit else "in the loss itself"
-        return NotFiniteError(f"the loss is {loss}, {where}")
+        return NotFiniteError(f"{found}, {where}")
 
 
 def _watch(name: str, culprit: list[str]) -> Any:

@@ -109,7 +109,7 @@ def axis_maps(
 def _between(uniform: Any, limits: Array) -> Any:
     """A number of [0, 1) as one of [low, high), as Generator.uniform makes it."""
     low, high = limits
-    value = fma(uniform, high - low, low)  # type: ignore[call-arg]
+    value: Any = fma(uniform, high - low, low)  # type: ignore[call-arg]
     return low if value == high else value
 
 
@@ -122,9 +122,9 @@ def _normalise(pixels: Array, table: Array, numbers: Array, out: Array) -> None:
         for i in range(out.size):
             x = out.dtype.type(pixels[i])
             q = x * of_full
-            x = fma(fma(-q, full, x), of_full, q) - mean  # type: ignore[call-arg]
+            x = fma(fma(-q, full, x), of_full, q) - mean
             q = x * of_std
-            out[i] = fma(fma(-q, std, x), of_std, q)  # type: ignore[call-arg]
+            out[i] = fma(fma(-q, std, x), of_std, q)
     else:
         for i in range(out.size):
             out[i] = table[pixels[i]]

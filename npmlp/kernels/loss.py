@@ -215,3 +215,11 @@ def all_classes(target: Array, classes: int, ignore_index: int) -> bool:
         if not 0 <= target[n] < classes and target[n] != ignore_index:
             return False
     return True
+
+
+@njit()
+def require_finite(x: Array) -> None:
+    """Raises FloatingPointError where an entry of x is infinite or NaN."""
+    for value in x.flat:
+        if not np.isfinite(value):
+            raise FloatingPointError("not finite")

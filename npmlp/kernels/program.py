@@ -65,23 +65,28 @@ _STACKS = (0, 16, 32, 48, 64, 96, 128)  # words on the stack, of which a call ta
 # ---------------------------------------------------------------------------------- the loops
 #
 # The threads' common words, each in a cache line of its own.
-_ARRIVED, _DECISION, _BARRIERS, _FAILED = 0, 8, 16, 24
+_ARRIVED, _DECISION, _BARRIERS, _FAILED, _WHERE = 0, 8, 16, 24, 32
 _TOGETHER, _ALONE = 1, 2  # the decision
 _PATIENCE = 3000  # pauses, some 100 µs: so long thread 0 waits for the others to begin
 _ASKS = 2000  # pauses at a barrier before a thread lets other programs run
 
 
 @njit()
-def _follow(code: Array, at: int, common: Array, stamps: Array) -> int:
-    """Make the calls of one program up to the next barrier.
+def _follow(codes: Array, t: int, at: int, barriers: int, common: Array, stamps: Array) -> int:
+    """Make the calls of program t up to the next barrier, `barriers` of which it has passed.
 
-    Returns: where the program goes on after it, -1 at its end. `stamps`: for each call of the
-    program the clock after it, if there is room.
+    After one that raised there are no more: it is noted how many barriers end what all threads do,
+    and where the call is. Returns: where the program goes on after the barrier, -1 at its end.
+    `stamps`: for each call of the program the clock after it, if there is room.
     """
+    code, good = codes[t], True
     while code[at] != _END:
         if code[at] == _BARRIER:
             return at + 1
         stack = code[at + 1]
+        if not good:
+            at += HEAD + stack
+            continue
         status: Any
         if stack <= 16:
             status = call_at(code, at, 16) if stack > 0 else call_at(code, at, 0)  # type: ignore[call-arg]
@@ -92,7 +97,9 @@ def _follow(code: Array, at: int, common: Array, stamps: Array) -> int:
         else:
             status = call_at(code, at, 128) if stack > 96 else call_at(code, at, 96)  # type: ignore[call-arg]
         if status != 0:
-            put(common, _FAILED, at + 1)  # type: ignore[call-arg]
+            put(common, _WHERE, t * code.size + at + 1)  # type: ignore[call-arg]
+            put(common, _FAILED, barriers + 1)
+            good = False
         at += HEAD + stack
         _stamp(stamps)
     return -1
@@ -133,12 +140,13 @@ def _decide(common: Array, parties: int) -> bool:
 @njit()
 def _all_programs(codes: Array, common: Array, stamps: Array) -> None:
     """On one thread: of each program the calls up to a barrier, in turn; then up to the next."""
-    at = np.zeros(codes.shape[0], np.int64)
+    at, barriers = np.zeros(codes.shape[0], np.int64), 0
     _stamp(stamps[0])
     while True:
         for t in range(codes.shape[0]):
-            at[t] = _follow(codes[t], at[t], common, stamps[t])
-        if at[0] < 0:
+            at[t] = _follow(codes, t, at[t], barriers, common, stamps[t])
+        barriers += 1
+        if at[0] < 0 or look(common, _FAILED) != 0:  # type: ignore[call-arg]
             return
         _stamp(stamps[0])
 
@@ -159,30 +167,33 @@ def _one_program(codes: Array, t: int, common: Array, stamps: Array) -> None:
     at, barriers = 0, 0
     _stamp(stamps[t])
     while True:
-        at = _follow(codes[t], at, common, stamps[t])
+        at = _follow(codes, t, at, barriers, common, stamps[t])
         if at < 0:
             return
         barriers += 1
         add(common, _BARRIERS, 1)  # type: ignore[call-arg]
         _wait(common, _BARRIERS, barriers * parties)
+        # one who is ahead may have failed after this barrier: then all go on to the next
+        if 0 < look(common, _FAILED) <= barriers:
+            return
         _stamp(stamps[t])
 
 
 @njit(parallel=True)
 def _on_threads(codes: Array, common: Array, stamps: Array) -> int:
-    """All programs, each on its thread. Returns: whether a kernel raised."""
+    """All programs, each on its thread. Returns: 0, or of a call that raised its word, plus 1."""
     common[:] = 0
     for t in prange(codes.shape[0]):
         _one_program(codes, t, common, stamps)
-    return int(common[_FAILED])
+    return int(look(common, _WHERE))  # type: ignore[call-arg]
 
 
 @njit()
 def _alone(codes: Array, common: Array, stamps: Array) -> int:
-    """All programs on this thread. Returns: whether a kernel raised."""
+    """All programs on this thread. Returns: as `_on_threads`."""
     common[:] = 0
     _all_programs(codes, common, stamps)
-    return int(common[_FAILED])
+    return int(look(common, _WHERE))  # type: ignore[call-arg]
 
 
 @njit()
@@ -260,6 +271,7 @@ class Program:
         self._nothing = np.zeros((threads, 0), np.int64)
         self._arrays: list[tuple[int, int, int]] = []  # program, place and address of each
         codes: list[list[int]] = [[] for _ in range(threads)]
+        self._begins: list[dict[int, Call]] = [{} for _ in range(threads)]  # calls by their words
         self._order: list[int] = []  # of the clock's readings in thread 0, for which call each is
         before = True  # whether thread 0 alone has been at work since the last barrier
         for i, call in enumerate(calls):
@@ -271,6 +283,7 @@ class Program:
             self._order.append(i)
             for t, share in enumerate(call.shares if divided else (call.whole,)):
                 words, places = self._call(call, share)
+                self._begins[t][len(codes[t])] = call
                 self._arrays += [(t, len(codes[t]) + at, address) for at, address in places]
                 codes[t] += words
             before = not divided
@@ -313,12 +326,18 @@ class Program:
     def __call__(self) -> None:
         """Make the calls. Whoever does so has the threads (threads.take).
 
-        Raises: RuntimeError where a kernel raised; the others have been called.
+        Raises: what a kernel raises, after which no more are called but those of other threads up
+        to the next barrier.
         """
-        if self._run(self.codes, self._common, self._nothing):
-            raise RuntimeError(
-                "a kernel of a plan raised an error; call the step eagerly to see it"
-            )
+        where = self._run(self.codes, self._common, self._nothing)
+        if where:
+            self._raise(*divmod(where - 1, self.codes.shape[1]))
+
+    def _raise(self, t: int, at: int) -> None:
+        """The error of a call: made from Python once more, it says which."""
+        call = self._begins[t][at]
+        call.function(*call.arguments, *call.whole)
+        raise RuntimeError(f"{call.function.__name__} raised an error in a plan, and then did not")
 
     def seconds(self) -> tuple[list[float], float]:
         """Make the calls. Returns: how long each took, and what it took besides to begin and end.

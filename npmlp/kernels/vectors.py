@@ -1,10 +1,10 @@
 """Vectors in LLVM's own words, for what NumPy's and Numba's cannot say: "these 24 registers stay
 where they are", or "this vector's first five lanes".
 
-Other files write with them, such as tile.py the matrix product, sums.py products whose sums are in
-lanes, and lines.py short lines. Their functions are Numba intrinsics: called in compiled code, each is
-replaced by the instructions that it writes. Positions are counted in elements from the beginning of
-an array's memory.
+Other files write with them: tile.py the matrix product, sums.py products whose sums are in lanes,
+lines.py short lines, and more. Their functions are Numba intrinsics: called in compiled code, each
+is replaced by the instructions that it writes. Positions are counted in elements from the beginning
+of an array's memory.
 """
 
 from __future__ import annotations

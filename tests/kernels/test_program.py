@@ -47,25 +47,28 @@ def test_arguments_of_every_kind_arrive(dtype, layout):
     assert out.tobytes() == expected.tobytes()
 
 
-def test_a_kernel_that_raises_is_told_of_after_the_others():
-    @numba.njit
-    def gives(x):
-        return x[0] + 1
+@numba.njit
+def gives(x):
+    return x[0] + 1
 
-    @numba.njit
-    def raises(x):
-        if x[0] > 0:
-            raise ValueError("no")
 
-    @numba.njit
-    def doubles(x):
-        x[0] *= 2
+@numba.njit
+def refuses(x):
+    if x[0] > 0:
+        raise ValueError("no")
 
+
+@numba.njit
+def doubles(x):
+    x[0] *= 2
+
+
+def test_a_kernel_that_raises_ends_the_program_with_its_own_error():
     x = np.ones(3)
-    run = Program([Call(gives, (x,)), Call(raises, (x,)), Call(doubles, (x,))], 1)
-    with pytest.raises(RuntimeError, match="a kernel of a plan raised"):
+    run = Program([Call(gives, (x,)), Call(refuses, (x,)), Call(doubles, (x,))], 1)
+    with pytest.raises(ValueError, match=r"^no$"):
         run()
-    assert x[0] == 2
+    assert x[0] == 1
     x[0] = -1
     run()
     assert x[0] == -2
@@ -169,3 +172,35 @@ def test_what_cannot_be_passed_on_is_refused():
 
     with pytest.raises(TypeError, match="cannot pass on a str"):
         Program([Call(takes, ("text",))], 1)
+
+
+@numba.njit
+def refuses_in(x, which, first, last):
+    if first <= which[0] < last:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("many", [1, 2])
+@pytest.mark.parametrize("which", [0, 63])
+def test_a_portion_that_raises_ends_all_threads_programs(two_threads, which, many):
+    """At the same place whichever thread it was, and again and again."""
+    x, out, counter = np.arange(64.0), np.zeros(64), np.ones(1)
+    wanted = np.array([-1])
+    shares = ((0, 32), (32, 64))
+    calls = [
+        Call(neighbours, (x, out), (0, 64), shares), Call(doubles, (counter,)),
+        Call(refuses_in, (out, wanted), (0, 64), shares), Call(doubles, (counter,)),
+        Call(neighbours, (out, x), (0, 64), shares), Call(doubles, (counter,)),
+    ]  # fmt: skip
+    run = Program(calls, many)
+    for _ in range(100):
+        x[:] = np.arange(64)
+        counter[0], wanted[0] = 1, which
+        with pytest.raises(ValueError, match=r"^no$"):
+            run()
+        assert counter[0] == 2
+        assert x.tobytes() == np.arange(64.0).tobytes()
+        wanted[0] = -1
+        run()
+        assert counter[0] == 2 * 8
+    assert x.tobytes() != np.arange(64.0).tobytes()

@@ -7,6 +7,7 @@ import pytest
 
 import npmlp
 from npmlp import config, nn, optim
+from npmlp.plan.finite import require_finite
 from tests.plan.trainings import assert_alike, batches, of_recipe, recorded, small
 
 
@@ -227,3 +228,36 @@ def test_a_tensor_that_is_passed_twice_is_not_taken_for_two():
     plan = npmlp.capture(lambda x, y: x * 2 + y)
     for x, y in ((a, a), (a, b), (b, b), (b, a)):
         assert plan(x, y).numpy().tobytes() == (x * 2 + y).numpy().tobytes()
+
+
+@pytest.mark.parametrize("kernels", ["numba", "numpy"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_step_that_requires_a_finite_loss_stops_where_it_is_not(kernels, threads):
+    config.set_kernels(kernels)
+    config.set_num_threads(threads)
+    training = small()
+
+    def step(x, y):
+        training.optimizer.zero_grad()
+        loss = training.loss(training.model(x), y)
+        require_finite(loss)
+        loss.backward()
+        training.optimizer.step()
+        return loss
+
+    def weights():
+        return [p.detach().numpy().tobytes() for p in training.model.parameters()]
+
+    plan = npmlp.capture(step)
+    (x, y), *_ = batches((6,), 3, [40])
+    spoiled = x.clone()
+    spoiled.numpy()[3, 2] = np.inf
+    for _ in range(4):
+        plan(x, y)
+        before = weights()
+        with pytest.raises(FloatingPointError):
+            plan(spoiled, y)
+        assert weights() == before
+    plan(x, y)
+    assert weights() != before
+    assert recorded(plan) == 1

@@ -11,6 +11,8 @@ import pytest
 import npmlp
 from npmlp import config, recipes
 from npmlp.errors import ShapeError
+from npmlp.kernels.augment import normalised
+from npmlp.kernels.vectors import VECTOR_BYTES
 from npmlp.vision import transforms as T
 from npmlp.vision.datasets import Images
 from npmlp.vision.transforms import gather
@@ -132,3 +134,37 @@ def test_the_numpy_kernels_compile_nothing():
     environment = {"NPMLP_KERNELS": "numpy", "PATH": ""}
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == 0
     assert config.get_kernels() in ("numpy", "numba")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pixels_are_computed_where_that_gives_the_tables_bits_and_else_looked_up(dtype):
+    dtype = np.dtype(dtype)
+    rng = np.random.default_rng(1)
+    for mean, std in [(0.0, 1.0), (0.2860, 0.3530), *rng.uniform(0.05, 1, (50, 2))]:
+        if VECTOR_BYTES:
+            assert normalised(mean, std, dtype).numbers.size == 5
+    tiny = np.finfo(dtype).smallest_subnormal  # whose reciprocal is infinite
+    assert normalised(0.0, tiny, dtype).numbers.size == 0
+    images = rng.integers(0, 256, (9, 5, 7), np.uint8)
+    steps = [T.ToTensor(), T.Normalize((0.0,), (float(tiny),))]
+    npmlp.set_default_dtype(getattr(npmlp, dtype.name))
+    found = gather.gather_batch(steps, images, np.array([8, 0, 8, 3]))
+    with np.errstate(over="ignore"):
+        expected = images[[8, 0, 8, 3], None].astype(dtype) / dtype.type(255) / tiny
+    assert np.isinf(found).any() and found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("steps", ["normalised", "residual"])
+def test_many_images_on_threads_have_the_same_bits(steps, threads):
+    order = np.arange(700) * 7 % len(SQUARE)
+    before = config.get_num_threads()
+    try:
+        config.set_num_threads(threads)
+        npmlp.manual_seed(8)
+        found = gather.gather_batch(FUSED[steps], SQUARE, order)
+    finally:
+        config.set_num_threads(before)
+    npmlp.manual_seed(8)
+    expected = gather.apply_steps(FUSED[steps], SQUARE[order])
+    assert found.tobytes() == expected.tobytes()
