@@ -1,7 +1,8 @@
 """The matmul ladder beside NumPy's BLAS, in GFLOP/s: `python benchmarks/bench_matmul.py`.
 
-In every round each contestant runs once, in turn, so that a busy machine slows all of them alike.
-The figure is that of the fastest round: interruptions only ever add time.
+In every round each contestant runs in turn, so that a busy machine slows all of them alike: twice,
+of which the second counts, or a second thread would have gone to sleep while others ran. The figure
+is that of the fastest round: interruptions only ever add time.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any
 
 import machine
 import numpy as np
+from matmul_npmlp import planned
 from threadpoolctl import threadpool_limits
 
 from npmlp.files import write_atomically
-from npmlp.kernels import ladder, matmul, scratch
+from npmlp.kernels import ladder, matmul, scratch, threads
 from npmlp.kernels.cache import numba
 from npmlp.plan.machine import this_machine
 
@@ -68,9 +70,10 @@ def contestants(
         calls["three loops"] = lambda: ladder.three_loops(a, b, out)
         calls["right order"] = lambda: ladder.right_order(a, b, out)
     calls["blocked"] = lambda: ladder.blocked(*arguments)  # of b turned around beforehand
-    calls["tile"] = tiles
+    calls["tile"] = planned(tiles, 1)
     if CORES > 1:
-        calls["2 threads"] = tiles
+        numba.set_num_threads(2)
+        calls["2 threads"] = planned(tiles, 2)
     calls["BLAS"] = lambda: np.matmul(a, b, out=out)
     return calls
 
@@ -80,14 +83,10 @@ def measure(n: int, k: int, m: int, stored: str, dtype: str, seconds: float) -> 
     work = 2e-9 * n * k * m
     calls = contestants(n, k, m, stored, dtype, slow=work < 0.3)
     best = dict.fromkeys(calls, float("inf"))
-    for call in calls.values():  # compile, and warm the caches
-        call()
-    numba.set_num_threads(CORES)
-    calls["tile"]()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for name, call in calls.items():
-            numba.set_num_threads(2 if name == "2 threads" else 1)
+            call()
             start = time.perf_counter()
             call()
             best[name] = min(best[name], time.perf_counter() - start)
@@ -104,6 +103,7 @@ def main() -> None:
     print(f"{'GFLOP/s, ' + options.dtype:<24}{'N':>6}{'K':>6}{'M':>6}", end="")
     print("".join(f"{name:>13}" for name in columns))
     rows = []
+    threads.take()  # for all programs, as a plan has them while it replays
     with threadpool_limits(1, user_api="blas"):
         for label, n, k, m, stored in SHAPES:
             found = measure(n, k, m, stored, options.dtype, options.seconds)

@@ -98,15 +98,10 @@ def line(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    import npmlp
-
     flags = tyro.cli(Flags)
     header = {"pairs": flags.pairs, "burst_seconds": flags.burst}
     result = compare.Result("scaling", PARTS, header, flags.results)
-    how = {
-        "npmlp": "plan" if hasattr(npmlp, "capture") else "eager",
-        "torch": "eager",
-    }
+    how = {"npmlp": "plan", "torch": "eager"}
     for threads in THREADS:
         settings = {name: {"how": how[name], "threads": threads} for name in how}
         settings["torch"]["optimizer"] = "fused"

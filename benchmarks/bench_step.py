@@ -32,6 +32,7 @@ PARTS = (
 )  # fmt: skip
 SCRIPTS = {"npmlp": "step_npmlp.py", "torch": "step_torch.py", "jax": "step_jax.py"}
 THREADS = (1, 2)
+AT_ONCE = ("scan", "plan-8", "whole-8")  # these do the steps of all batches in a call
 CHECKED_STEPS = 24
 # How far the losses of the first 24 steps may be apart, as a share of the loss. A product of 784
 # terms rounds by about √784 · 6e-8 = 2e-6 of its size, and a loss is as exact as that. A step then
@@ -68,11 +69,8 @@ class Flags:
 
 
 def of_npmlp(case: Case, quick: bool) -> Iterator[dict[str, Any]]:
-    """As a plan where this npmlp has plans, and eager."""
-    import npmlp
-
-    hows = ("plan", "eager") if hasattr(npmlp, "capture") else ("eager",)
-    for how in hows[:1] if quick else hows:
+    """As a plan of a step, of eight steps, and eager."""
+    for how in ("plan",) if quick else ("plan", "plan-8", "eager"):
         for threads in THREADS:
             yield {"how": how, "threads": threads}
 
@@ -91,7 +89,10 @@ def of_torch(case: Case, quick: bool) -> Iterator[dict[str, Any]]:
         if machine.compiler() is not None:
             for how in ("compile", "compile-max"):
                 yield {"how": how, "optimizer": "fused", "threads": threads}
-            for how in ("whole", "whole-cpp"):
+            hows = ["whole", "whole-cpp"]
+            if case.recipe.arch == "vanilla":  # where calls are a share of the time that one sees
+                hows.append("whole-8")
+            for how in hows:
                 yield {"how": how, "threads": threads}
 
 
@@ -171,7 +172,7 @@ def measure(name: str, batch_size: int, flags: Flags) -> dict[str, Any]:
     """A row of the result."""
 
     def clock(side: Side) -> Callable[[], float]:
-        least = BATCHES if side.setting["how"] == "scan" else 1  # a scan does them all
+        least = BATCHES if side.setting["how"] in AT_ONCE else 1
         return compare.burst(side, flags.burst, least)
 
     with tempfile.TemporaryDirectory() as folder:

@@ -50,7 +50,11 @@ def _planned(product: Product, face: Callable[[], Any]) -> Callable[[], Any]:
     A plan starts its threads once a step; here that is once a product, and the smallest are
     computed before a second thread has begun.
     """
-    count = npmlp.get_num_threads() if product.flops >= _DIVIDED_FROM else 1
+    return planned(face, npmlp.get_num_threads() if product.flops >= _DIVIDED_FROM else 1)
+
+
+def planned(face: Callable[[], Any], count: int) -> Callable[[], Any]:
+    """The calls that a face makes, as a plan for a number of threads makes them."""
     with keeping(count > 1) as calls:
         face()
     if all(compiled(call) for call in calls):

@@ -135,7 +135,7 @@ class Training:
 
     Parameters: `step`, called with 0, 1, 2, … to train on that batch and give its loss, or losses
     where it does `per_call` steps at once; `values`, which makes numbers of what `step` gives, and
-    so waits for it; `done`, how many steps are done already.
+    so waits for it.
     """
 
     def __init__(
@@ -143,9 +143,8 @@ class Training:
         step: Callable[[int], Any],
         values: Callable[[Any], list[float]],
         per_call: int = 1,
-        done: int = 0,
     ) -> None:
-        self.step, self.values, self.per_call, self.done = step, values, per_call, done
+        self.step, self.values, self.per_call, self.done = step, values, per_call, 0
 
     def losses(self, steps: int) -> dict[str, Any]:
         """The losses of the next steps, and the number of the first of them."""

@@ -1,4 +1,9 @@
-"""npmlp's side of a training step: eager, or as a plan where this npmlp has plans."""
+"""npmlp's side of a training step.
+
+eager           the step as everybody writes it
+plan            the same, recorded once and replayed
+plan-8          a plan of eight steps, each with its batch
+"""
 
 from __future__ import annotations
 
@@ -11,14 +16,9 @@ import npmlp
 from npmlp import models, nn
 from npmlp.engine import build_optimizer
 
-HAS_PLANS = hasattr(npmlp, "capture")
 
-
-def build(case: Case, plan: bool) -> Training:
-    """A training that is ready for its first step.
-
-    Recording a plan runs a step, in which the weights may move; then that was the first.
-    """
+def build(case: Case, how: str) -> Training:
+    """A training that is ready for its first step."""
     npmlp.manual_seed(case.recipe.seed)
     model = models.build(case.recipe) if case.layers is None else perceptron(nn, case.layers)
     weights, images, labels = case.arrays()
@@ -38,18 +38,23 @@ def build(case: Case, plan: bool) -> Training:
         optimizer.step()
         return loss
 
-    xs = [npmlp.from_numpy(images[i].copy()) for i in range(BATCHES)]
-    ys = [npmlp.from_numpy(labels[i].copy()) for i in range(BATCHES)]
-    run, done = step, 0
-    if plan:
-        before = parameters[0].detach().numpy().copy()
-        run = npmlp.capture(step, xs[0], ys[0])
-        done = int((parameters[0].detach().numpy() != before).any())
-    return Training(
-        lambda i: run(xs[i % BATCHES], ys[i % BATCHES]),
-        lambda loss: [float(loss.item())],
-        done=done,
-    )
+    def steps(*batches: npmlp.Tensor) -> list[npmlp.Tensor]:
+        return [step(x, y) for x, y in zip(batches[::2], batches[1::2], strict=True)]
+
+    batches = [
+        (npmlp.from_numpy(images[i].copy()), npmlp.from_numpy(labels[i].copy()))
+        for i in range(BATCHES)
+    ]
+    if how == "plan-8":
+        all_of_them = [tensor for batch in batches for tensor in batch]
+        planned = npmlp.capture(steps, *all_of_them)
+        return Training(
+            lambda i: planned(*all_of_them),
+            lambda losses: [float(loss.item()) for loss in losses],
+            BATCHES,
+        )
+    run = npmlp.capture(step, *batches[0]) if how == "plan" else step
+    return Training(lambda i: run(*batches[i % BATCHES]), lambda loss: [float(loss.item())])
 
 
 def main() -> None:
@@ -58,7 +63,7 @@ def main() -> None:
     state: dict[str, Any] = {}
 
     def make(case: dict[str, Any]) -> None:
-        state["training"] = build(Case.from_json(case), how["how"] == "plan")
+        state["training"] = build(Case.from_json(case), how["how"])
 
     serve(
         {

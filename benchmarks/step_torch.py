@@ -6,6 +6,7 @@ compile-max     the same with mode="max-autotune-no-cudagraphs"
 whole           the whole step in one compiled graph: torch.func's gradient and the update in place,
                 with the guards skipped that look at every call whether anything has changed
 whole-cpp       and with the C++ wrapper around its kernels
+whole-8         eight steps in one compiled graph, each with its batch, with that wrapper
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def build(case: Case, how: str, optimizer: str, channels_last: bool = False) -> 
     loss = nn.CrossEntropyLoss(label_smoothing=case.recipe.label_smoothing)
     torch.manual_seed(case.recipe.seed)
     torch._dynamo.reset()
-    step = make_step(case.recipe, model, loss, how, optimizer)
+    step: Any = make_step(case.recipe, model, loss, how, optimizer)
     if how.startswith("whole"):
         step = without_guards(step)
     xs = [torch.from_numpy(images[i].copy()) for i in range(BATCHES)]
@@ -42,6 +43,8 @@ def build(case: Case, how: str, optimizer: str, channels_last: bool = False) -> 
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         xs = [x.contiguous(memory_format=torch.channels_last) for x in xs]
     ys = [torch.from_numpy(labels[i].copy()) for i in range(BATCHES)]
+    if how == "whole-8":
+        return Training(lambda i: step(xs, ys), torch.Tensor.tolist, BATCHES)
     return Training(
         lambda i: step(xs[i % BATCHES], ys[i % BATCHES]), lambda loss: [float(loss.item())]
     )
@@ -52,7 +55,7 @@ def make_step(
 ) -> Step:
     """A step in one of the ways above; `optimizer` is "plain", "foreach" or "fused"."""
     if how.startswith("whole"):
-        return in_one_graph(recipe, model, loss_function, how.endswith("cpp"))
+        return in_one_graph(recipe, model, loss_function, how)
     return with_optimizer(recipe, model, loss_function, how, optimizer)
 
 
@@ -101,8 +104,9 @@ def make_optimizer(recipe: Recipe, model: nn.Module, which: str) -> torch.optim.
     return optimizer
 
 
-def in_one_graph(recipe: Recipe, model: nn.Module, loss_function: nn.Module, cpp: bool) -> Step:
-    """The whole step as one compiled function, which moves the model's own weights.
+def in_one_graph(recipe: Recipe, model: nn.Module, loss_function: nn.Module, how: str) -> Step:
+    """The whole step as one compiled function, which moves the model's own weights; with "whole-8"
+    a step for each pair of batches in two lists.
 
     The optimizers of torch.optim break the graph in two, so the update is written out here. Of SGD
     without momentum, Adam without weight decay and AdamW, which the recipes have.
@@ -112,7 +116,7 @@ def in_one_graph(recipe: Recipe, model: nn.Module, loss_function: nn.Module, cpp
 
     if recipe.momentum or (recipe.weight_decay and recipe.optimizer != "adamw"):
         raise NotImplementedError("in_one_graph: no momentum, and weight decay of AdamW alone")
-    torch._inductor.config.cpp_wrapper = cpp
+    torch._inductor.config.cpp_wrapper = how != "whole"
     weights = {name: p.detach() for name, p in model.named_parameters()}  # the same memory
     buffers = dict(model.named_buffers())
     first, second = ({name: torch.zeros_like(w) for name, w in weights.items()} for _ in range(2))
@@ -152,7 +156,11 @@ def in_one_graph(recipe: Recipe, model: nn.Module, loss_function: nn.Module, cpp
             v.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
             w.sub_(recipe.lr / correction1 * m / ((v / correction2).sqrt() + EPSILON))
 
-    compiled: Step = torch.compile(step, dynamic=False, fullgraph=True)
+    def steps(xs: list[torch.Tensor], ys: list[torch.Tensor]) -> torch.Tensor:
+        return torch.stack([step(x, y) for x, y in zip(xs, ys, strict=True)])
+
+    function = steps if how == "whole-8" else step
+    compiled: Step = torch.compile(function, dynamic=False, fullgraph=True)
     return compiled
 
 

@@ -34,12 +34,14 @@ class Repeatable:
     keep : makes the calls of kernels, by way of npmlp.kernels.calls, in the function's own place.
         Returns: False where they cannot be kept, and `run` has to be called. None where `first`
         does all there is to do
+    undo : takes back what `first` did, where the replay did not come as far as this
     of : the optimizer whose step it is
     """
 
     run: Callable[..., None]
     first: Callable[..., Any]
     keep: Callable[..., Any] | None = None
+    undo: Callable[..., None] | None = None
     of: Any = None
 
     def __call__(self, *arguments: Any) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
-from npmlp.kernels.vectors import VECTOR_BYTES, fma, prefetch, wide
+from npmlp.kernels.vectors import LINE, VECTOR_BYTES, fma, prefetch, wide
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -131,7 +131,6 @@ def _normalise(pixels: Array, table: Array, numbers: Array, out: Array) -> None:
 
 
 _AHEAD = 4  # images, between asking for one and taking it
-_LINE = 64  # bytes that the processor fetches at once
 
 
 @njit()
@@ -139,7 +138,7 @@ def _ask_for(images: Array, index: Array, n: int, last: int) -> None:
     """Have an image fetched that is soon taken."""
     if n < last:
         size = images[0].size
-        for at in range(0, size + _LINE - 1, _LINE):
+        for at in range(0, size + LINE - 1, LINE):
             prefetch(images, index[n] * size + at)  # type: ignore[call-arg]
 
 

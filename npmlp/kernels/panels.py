@@ -29,7 +29,7 @@ from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
 from npmlp.kernels.scratch import SUM_BYTES
 from npmlp.kernels.sums import dot_tile
 from npmlp.kernels.tile import product_tile, transpose_tile
-from npmlp.kernels.vectors import ROWS, VECTOR_BYTES, VECTORS
+from npmlp.kernels.vectors import LINE, ROWS, VECTOR_BYTES, VECTORS
 
 # ------------------------------------------------------------------------------------- strips
 
@@ -51,18 +51,35 @@ def _strip(vectors: int) -> Any:
             if left > half:
                 product_tile(  # type: ignore[call-arg]
                     rows, vectors, left, M, K, a.memory, p, a.down, a.along, b.memory, b.at, b.down,
-                    None, start.memory, s, start.down, floor, out.memory, o, out.down,
+                    None, start.memory, s, start.down, floor, out.memory, o, out.down, None, None,
                 )  # fmt: skip
             else:
                 product_tile(  # type: ignore[call-arg]
                     half, vectors, left, M, K, a.memory, p, a.down, a.along, b.memory, b.at, b.down,
-                    None, start.memory, s, start.down, floor, out.memory, o, out.down,
+                    None, start.memory, s, start.down, floor, out.memory, o, out.down, None, None,
                 )  # fmt: skip
 
     return strip
 
 
 _strip_1, _strip_2, _strip_3 = _strip(1), _strip(2), _strip(3)
+
+
+@njit()
+def _strip_3_that_asks(
+    a: Matrix, b: Matrix, start: Matrix, floor: Any, out: Matrix, N: int, K: int, M: int,
+    next_b: int, count: int,
+) -> None:  # fmt: skip
+    """The same as _strip_3, with `count` elements of b from next_b on fetched meanwhile."""
+    line = LINE // out.memory.itemsize
+    for i in range(0, N, ROWS):
+        p, s, o = a.at + i * a.down, start.at + i * start.down, out.at + i * out.down
+        step = line if count > 0 else 0
+        product_tile(  # type: ignore[call-arg]
+            ROWS, 3, N - i, M, K, a.memory, p, a.down, a.along, b.memory, b.at, b.down, None,
+            start.memory, s, start.down, floor, out.memory, o, out.down, next_b, step,
+        )  # fmt: skip
+        next_b, count = next_b + K * step, count - K * line
 
 
 @njit(cache=True)
@@ -87,7 +104,8 @@ def tiled(
 
     Some rows after others, and for these one block of k after another: so the strip of b stays in
     the first-level cache while tiles pass over it, and the rows of a and of out in the second while
-    strips do.
+    strips do. A b of many rows, of which no tile asks twice, comes from further away; so tiles of
+    one block of k ask for the rows of the block after the next.
     """
     lanes = VECTOR_BYTES // out.memory.itemsize
     block = k_block(K)
@@ -97,13 +115,21 @@ def tiled(
             steps = min(block, K - k)
             ak, from_ = moved(a, i, k), start if k == 0 else out
             least = floor if k + steps >= K else out.memory.dtype.type(-np.inf)
+            # elements of b in the block after the next: to be asked for, and asked for so far
+            ask, asked = 0 if packed or i > 0 else min(block, K - k - 2 * steps) * b.down, 0
             j = 0
             while j < M:
                 width = strip_width(M - j, lanes)
                 at = b.at + j * K + k * width
                 bj = Matrix(b.memory, at, width, 1) if packed else moved(b, k, j)
                 sj, oj, columns = moved(from_, i, j), moved(out, i, j), min(width, M - j)
-                if width == 3 * lanes:
+                if width == 3 * lanes and asked < ask:
+                    next_b = b.at + (k + 2 * steps) * b.down + asked
+                    _strip_3_that_asks(
+                        ak, bj, sj, least, oj, rows, steps, columns, next_b, ask - asked
+                    )
+                    asked += -(-rows // ROWS) * steps * (LINE // out.memory.itemsize)
+                elif width == 3 * lanes:
                     _strip_3(ak, bj, sj, least, oj, rows, steps, columns)
                 elif width == 2 * lanes:
                     _strip_2(ak, bj, sj, least, oj, rows, steps, columns)

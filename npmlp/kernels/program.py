@@ -271,7 +271,8 @@ class Program:
         self._nothing = np.zeros((threads, 0), np.int64)
         self._arrays: list[tuple[int, int, int]] = []  # program, place and address of each
         codes: list[list[int]] = [[] for _ in range(threads)]
-        self._begins: list[dict[int, Call]] = [{} for _ in range(threads)]  # calls by their words
+        self._begins: list[dict[int, int]] = [{} for _ in range(threads)]  # a word, and its call
+        self.failed = 0  # the number of the call that raised last
         self._order: list[int] = []  # of the clock's readings in thread 0, for which call each is
         before = True  # whether thread 0 alone has been at work since the last barrier
         for i, call in enumerate(calls):
@@ -283,7 +284,7 @@ class Program:
             self._order.append(i)
             for t, share in enumerate(call.shares if divided else (call.whole,)):
                 words, places = self._call(call, share)
-                self._begins[t][len(codes[t])] = call
+                self._begins[t][len(codes[t])] = i
                 self._arrays += [(t, len(codes[t]) + at, address) for at, address in places]
                 codes[t] += words
             before = not divided
@@ -335,7 +336,8 @@ class Program:
 
     def _raise(self, t: int, at: int) -> None:
         """The error of a call: made from Python once more, it says which."""
-        call = self._begins[t][at]
+        self.failed = self._begins[t][at]
+        call = self.calls[self.failed]
         call.function(*call.arguments, *call.whole)
         raise RuntimeError(f"{call.function.__name__} raised an error in a plan, and then did not")
 

@@ -26,6 +26,7 @@ from npmlp.kernels.vectors import (
     VECTOR_BYTES,
     Vectors,
     apart,
+    ask_for,
     clamped,
     literal,
     memory,
@@ -39,6 +40,7 @@ def product_tile(
     typing: Any, rows: Any, vectors: Any, N: Any, M: Any, K: Any,
     a: Any, a_at: Any, down: Any, along: Any, b: Any, b_at: Any, b_down: Any, places: Any,
     start: Any, start_at: Any, start_down: Any, floor: Any, out: Any, out_at: Any, out_down: Any,
+    next_b: Any, line: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
     """out[r, j] = max(floor, start[r, j] + Σ_k a[r, k] b[k, j]) for r < N, j < M, in one tile.
 
@@ -51,24 +53,30 @@ def product_tile(
     a_at + r · down + k · along, b[k, j] at b_at + k · b_down + j, start and out alike. Where places
     is an array and not None, b[k, j] is at b_at + places[b_down + k] + j instead. start may be out
     itself, to add to it, or a bias, with start_down = 0.
+
+    Where next_b is a position in b's memory and not None, each step of k asks for the memory there,
+    `line` elements further on each time, so that it is near when it is needed.
     """
     R, V = literal(rows), literal(vectors)
     n = types.intp
+    asks = not isinstance(next_b, types.NoneType)
     signature = types.void(
-        rows, vectors, n, n, n, a, n, n, n, b, n, n, places, start, n, n, a.dtype, out, n, n
+        rows, vectors, n, n, n, a, n, n, n, b, n, n, places, start, n, n, a.dtype, out, n, n,
+        *((n, n) if asks else (next_b, line)),
     )  # fmt: skip
 
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         (_, _, N_, M_, K_, a_, a_at_, down_, along_, b_, b_at_, b_down_, places_,
-         start_, start_at_, start_down_, floor_, out_, out_at_, out_down_) = values  # fmt: skip
+         start_, start_at_, start_down_, floor_, out_, out_at_, out_down_,
+         next_b_, line_) = values  # fmt: skip
         at = functools.partial(pointer_to, context, builder)
         listed = not isinstance(places, types.NoneType)
         apart(
-            builder, f"product_tile.{R}x{V}.{a.dtype}{'.places' * listed}",
+            builder, f"product_tile.{R}x{V}.{a.dtype}{'.places' * listed}{'.asks' * asks}",
             [N_, M_, K_, at(a, a_, a_at_), down_, along_, at(b, b_, b_at_), b_down_,
              at(places, places_, b_down_) if listed else number(0),
              at(start, start_, start_at_), start_down_, floor_,
-             at(out, out_, out_at_), out_down_],
+             at(out, out_, out_at_), out_down_, *((at(b, b_, next_b_), line_) if asks else ())],
             functools.partial(_write_product_tile, R, V, listed),
         )  # fmt: skip
         return context.get_dummy_value()
@@ -81,7 +89,7 @@ def _write_product_tile(
 ) -> None:
     """The tile's own function."""
     (N_, M_, K_, in_a, down_, along_, in_b, b_down_, in_places, in_start, start_down_, floor_,
-     in_out, out_down_) = values  # fmt: skip
+     in_out, out_down_, *asked) = values  # fmt: skip
     vector = Vectors(builder, floor_.type, VECTOR_BYTES)
     at = vector.at
     lanes_before = [number(v * vector.lanes) for v in range(V)]
@@ -110,6 +118,7 @@ def _write_product_tile(
         return phi
 
     k, steps_along, b_row = variable(number(0)), variable(number(0)), variable(in_b)
+    asked_for = [variable(pointer) for pointer in asked[:1]]
     zero = ir.Constant(vector.type, None)
     acc = [[variable(zero) for _ in range(V)] for _ in range(R)]
     builder.cbranch(builder.icmp_signed("<", k, K_), body, done)
@@ -119,6 +128,9 @@ def _write_product_tile(
         b_vectors = row_vectors(b_row)
     else:
         b_vectors = row_vectors(at(in_b, builder.load(at(in_places, k))))
+    for pointer in asked_for:
+        ask_for(builder, pointer)
+        pointer.add_incoming(at(pointer, asked[1]), body)
     for r in range(R):
         entry = vector.splat(builder.load(at(a_rows[r], steps_along)))
         for v in range(V):

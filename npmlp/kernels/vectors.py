@@ -48,6 +48,9 @@ def tile_for(features: frozenset[str]) -> tuple[int, int, int]:
 VECTOR_BYTES, ROWS, VECTORS = tile_for(processor_features())
 """Of this machine. Numba's cache of compiled code is per processor too."""
 
+LINE = 64
+"""Bytes that a processor fetches from memory at once, and keeps together."""
+
 
 # -------------------------------------------------------------------------- a writer of vectors
 
@@ -128,6 +131,15 @@ class Vectors:
         halves = indices[: self.lanes], indices[self.lanes :]
         low, high = [ir.Constant(ir.VectorType(I32, self.lanes), half) for half in halves]
         return self.builder.shuffle_vector(x, y, low), self.builder.shuffle_vector(x, y, high)
+
+
+def ask_for(builder: ir.IRBuilder, pointer: ir.Value) -> None:
+    """Have the processor fetch a line of memory into its second cache, and not wait for it."""
+    place = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    arguments = [place, *(number(value, I32) for value in (0, 2, 1))]  # to read, near by, as data
+    type_ = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
+    function = cgutils.get_or_insert_function(builder.module, type_, "llvm.prefetch.p0")
+    builder.call(function, arguments)
 
 
 def literal(argument: types.Type) -> int:
@@ -215,15 +227,10 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> tuple[Any, Callable[..., Any]]:
 
 @intrinsic
 def prefetch(typing: Any, x: Any, at: Any) -> tuple[Any, Callable[..., Any]]:
-    """Have the processor fetch x[at] from memory, without waiting until it is there."""
+    """`ask_for` x[at]."""
 
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        place = pointer_to(context, builder, x, *values)
-        place = builder.bitcast(place, ir.IntType(8).as_pointer())
-        arguments = [place, *(number(value, I32) for value in (0, 3, 1))]  # to read, soon, as data
-        type_ = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
-        function = cgutils.get_or_insert_function(builder.module, type_, "llvm.prefetch.p0")
-        builder.call(function, arguments)
+        ask_for(builder, pointer_to(context, builder, x, *values))
         return context.get_dummy_value()
 
     return types.void(x, types.intp), write

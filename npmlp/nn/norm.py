@@ -157,7 +157,11 @@ def _count_one(batches: Tensor) -> None:
     batches._storage.version += 1
 
 
-_count = Repeatable(_count_one, first=_count_one)
+def _count_back(batches: Tensor) -> None:
+    batches._data.fill(batches._data.item() - 1)
+
+
+_count = Repeatable(_count_one, first=_count_one, undo=_count_back)
 
 
 class BatchNorm1d(_BatchNorm):

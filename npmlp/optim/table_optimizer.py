@@ -44,7 +44,7 @@ class TableOptimizer(Optimizer):
 
     def _repeated(self) -> Callable[[], None]:
         step = _Repeated(self)
-        return Repeatable(step.run, step.first, step.keep, of=self)
+        return Repeatable(step.run, step.first, step.keep, step.undo, of=self)
 
     def _gather(self, latest: StepTable | None = None) -> StepTable:
         """Find the parameters that have a gradient; make the state of those that have none yet.
@@ -243,6 +243,12 @@ class _Repeated:
         table = self._current()
         self.table, same = self.optimizer._prepare(table)
         return same and self.table is self.kept
+
+    def undo(self) -> None:
+        """Take back the count: the step was not taken."""
+        if self.optimizer._counted and self.table is not None:
+            for row in self.table.rows:
+                row.count.fill(row.count.item() - 1)
 
     def keep(self) -> bool:
         """Make the kernels' calls, with the rates where `first` will put those of each step."""

@@ -50,11 +50,13 @@ def prepare(
 @dataclass
 class Prepared:
     """Of one entry: its calls, in their place among the others'; what Python does before all of
-    them (recording.Repeatable); and the leaf that is given a gradient after them, with that.
+    them (recording.Repeatable), and what takes that back; and the leaf that is given a gradient
+    after them, with that.
     """
 
     calls: list[Call]
     first: Call | None = None
+    undo: Call | None = None
     last: tuple[Any, Any] | None = None
 
 
@@ -65,13 +67,14 @@ def _action(entry: Action, on_threads: bool, written: set[int]) -> Prepared:
         return Prepared([], last=(leaf, grad))
     if isinstance(function, Repeatable):
         first = Call(function.first, arguments)
+        undo = None if function.undo is None else Call(function.undo, arguments)
         if function.keep is not None:
             with keeping(on_threads) as calls:
                 kept = function.keep(*arguments)
             if kept:
-                return Prepared(calls, first)
+                return Prepared(calls, first, undo)
         elif not any(id(owner(a)) in written for a in entry.reads()):
-            return Prepared([], first)
+            return Prepared([], first, undo)
     return Prepared([Call(function, arguments)])
 
 

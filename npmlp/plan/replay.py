@@ -102,7 +102,11 @@ class Recording:
             way = self.way(threads)
             way.take(arrays)
         for step in way.steps:
-            step()
+            try:
+                step()
+            except BaseException:
+                way.undo_after(step)
+                raise
         way.end()
 
 

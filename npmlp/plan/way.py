@@ -32,6 +32,7 @@ class Way:
     ) -> None:  # fmt: skip
         self.prepared = prepared
         self._first = [(i, p.first) for i, p in enumerate(prepared) if p.first is not None]
+        self._undo = [(i, p.undo) for i, p in enumerate(prepared) if p.undo is not None]
         calls = [(i, call) for i, p in enumerate(prepared) for call in p.calls]
         # of several gradients that a leaf is given in a step the last one stays
         given = {id(p.last[0]): p.last for p in prepared if p.last is not None}
@@ -117,6 +118,14 @@ class Way:
         """Read inputs from these arrays."""
         for its, array in zip(self._inputs, arrays, strict=True):
             its.take(array)
+
+    def undo_after(self, step: Callable[[], None]) -> None:
+        """One of `steps` has failed: take back what Python did for what was not reached."""
+        entries = self._entries[self.steps.index(step)]
+        failed = entries[getattr(step, "failed", 0)]
+        for i, call in self._undo:
+            if i > failed:
+                call.make()
 
     def end(self) -> None:
         """What Python does after the rest."""

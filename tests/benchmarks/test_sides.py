@@ -82,9 +82,10 @@ def test_perceptrons_of_any_size_have_the_same_losses(sides: Any, tmp_path: Path
     assert losses_apart(losses(sides(*OURS), case), losses(sides(*PYTORCHS), case)) < TOLERANCE
 
 
+@pytest.mark.parametrize("how", ["whole", "whole-8"])
 @pytest.mark.parametrize(("name", "size"), NETWORKS)
 def test_the_step_in_one_graph_is_pytorchs_step(
-    name: str, size: int, sides: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, size: int, how: str, sides: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
     from bench_step import tolerance
@@ -95,7 +96,7 @@ def test_the_step_in_one_graph_is_pytorchs_step(
     # its equations, which compiling takes over; to compile them takes half a minute
     monkeypatch.setattr(torch, "compile", lambda step, **options: step)
     case = make_case(name, size, str(tmp_path / "case.npz")).without_dropout()
-    found = build(case, "whole", "").losses(24)
+    found = build(case, how, "").losses(24)
     torch.compiler.set_stance("default")
     assert losses_apart(losses(sides(*PYTORCHS), case), found) < tolerance(name)
 
@@ -209,22 +210,14 @@ def test_the_scaling_counts_the_flops_of_a_step() -> None:
     assert [size["batch"] for what, size in sizes if what == "batch"][::12] == [1, 4096]
 
 
-def test_a_plan_whose_recording_trains_is_compared_from_the_second_step_on(
-    sides: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["plan", "plan-8"])
+@pytest.mark.parametrize(("name", "size"), [("vanilla", 16), ("residual", 32)])
+def test_a_plan_of_one_step_or_eight_has_the_bits_of_the_steps(
+    name: str, size: int, how: str, sides: Any, tmp_path: Path
 ) -> None:
     from compare import losses_apart
     from step_case import make_case
-    from step_npmlp import build
 
-    import npmlp
-
-    def capture(step: Callable[..., Any], *example: Any) -> Callable[..., Any]:
-        step(*example)
-        return step
-
-    monkeypatch.setattr(npmlp, "capture", capture, raising=False)
-    case = make_case("residual", 32, str(tmp_path / "case.npz"))
-    found = build(case, plan=True).losses(23)
-    assert found["first"] == 1
-    # the same kernels on the same batches and masks: to the bit
+    case = make_case(name, size, str(tmp_path / "case.npz"))
+    found = losses(sides("step_npmlp.py", {"how": how, "threads": 1}), case)
     assert losses_apart(found, losses(sides(*OURS), case)) == 0
