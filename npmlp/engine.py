@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from npmlp import config, creation, dtypes, models, nn, observe, optim, random
+from npmlp import creation, dtypes, models, nn, observe, optim, random
 from npmlp.autograd import no_grad
 from npmlp.checkpoint import Array
 from npmlp.engine_protocol import NotFiniteError, Score
 from npmlp.errors import CheckpointError, NpmlpError, RunError
 from npmlp.optim import lr_scheduler
-from npmlp.plan.finite import require_finite
+from npmlp.plan.in_step import count_correct, require_finite
 from npmlp.plan.replay import capture
 from npmlp.recipes import Recipe
 from npmlp.tensor import Tensor
@@ -116,25 +116,26 @@ class NpmlpEngine:
         self.optimizer.step()
 
     def _step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        loss, logits = self._gradients(x, y)
+        found = self._gradients(x, y)
         self.update()
-        return loss, logits
+        return found
 
     def _gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a batch: its loss, and how many images got their own class."""
         self.optimizer.zero_grad()
         logits = self.model(x)
         loss = self.loss(logits, y)
         require_finite(loss)  # or no gradients, and weights as they are
         loss.backward()
-        return loss, logits
+        return loss, count_correct(logits, y)
 
     def _score(self, way: Callable[..., tuple[Tensor, Tensor]], batch: Any) -> Score:
         x, y = batch
         try:
-            loss, logits = way(x, y)
+            loss, correct = way(x, y)
         except FloatingPointError:
             raise self._first_not_finite(x, y) from None
-        return Score(loss.item(), count_correct(logits, y), len(y))
+        return Score(loss.item(), int(correct.item()), len(y))
 
     def _forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.model(x)
@@ -157,7 +158,7 @@ class NpmlpEngine:
         loss_sum, correct, count = 0.0, 0, 0
         for logits, y in self.predictions(split):
             loss_sum += self.loss(logits, y).item() * len(y)
-            correct += count_correct(logits, y)
+            correct += int(count_correct(logits, y).item())
             count += len(y)
         return Score(loss_sum / count, correct, count)
 
@@ -246,16 +247,6 @@ def _watch(name: str, culprit: list[str]) -> Any:
             culprit.append(name)
 
     return hook
-
-
-def count_correct(logits: Tensor, y: Tensor) -> int:
-    """How many rows of logits (N, C) have their largest entry, the first of equals, at y (N,)."""
-    rows, classes = logits.detach().numpy(), y.numpy()
-    if config.get_kernels() == "numba":
-        from npmlp.kernels.loss import count_correct as compiled
-
-        return int(compiled(rows, classes))
-    return int((rows.argmax(axis=1) == classes).sum())
 
 
 def build_optimizer(recipe: Recipe, model: nn.Module) -> optim.Optimizer:

@@ -195,8 +195,10 @@ def _gradient(
 
 
 @njit(cache=True)
-def count_correct(logits: Array, target: Array) -> int:
-    """How many rows have their largest entry, the first of equals, at the target; NaN is most."""
+def count_correct(logits: Array, target: Array, count: Array) -> None:
+    """count = how many rows have their largest entry, the first of equals, at the target; NaN is
+    most.
+    """
     correct = 0
     for n in range(logits.shape[0]):
         best = 0
@@ -205,7 +207,7 @@ def count_correct(logits: Array, target: Array) -> int:
             if value > most or (np.isnan(value) and not np.isnan(most)):
                 best = c
         correct += best == target[n]
-    return correct
+    count[()] = correct
 
 
 @njit(cache=True)

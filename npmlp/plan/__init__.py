@@ -1,7 +1,7 @@
 """A training step, kept: recorded once (tape.py), fused (fuse.py), laid out in memory (arena.py),
 made into a list of calls (prepare.py), of which compiled ones are put into programs (way.py), and
-replayed (replay.py); and what it costs (explain.py), beside what this machine could do
-(machine.py).
+replayed (replay.py), with a count and a condition in its middle (in_step.py); and what it costs
+(explain.py), beside what this machine could do (machine.py).
 """
 
 from typing import Any

@@ -7,7 +7,7 @@ import pytest
 
 import npmlp
 from npmlp import config, nn, optim
-from npmlp.plan.finite import require_finite
+from npmlp.plan.in_step import require_finite
 from tests.plan.trainings import assert_alike, batches, of_recipe, recorded, small
 
 

@@ -50,7 +50,7 @@ def gather_batch(
         return apply_steps(steps, images.take(index, axis=0))
     from npmlp.kernels.augment import axis_maps, take_augmented, take_normalised
 
-    if index.min() < 0 or index.max() >= len(images):
+    if index.view(np.uint64).max() >= len(images):  # a negative one is larger than any
         index = np.arange(len(images)).take(index)  # from negative ones, and IndexError
     (height, width), n = images.shape[1:], len(index)
     out = np.empty((n, 1, height, width), dtype)
