@@ -327,9 +327,9 @@ def capture(step: Callable[..., Any], *example: Any) -> Plan:
     -----
     The results are bitwise those of the step itself. What a replay repeats is what happens to
     tensors: other things that the step does in Python, such as counting or printing, happen when it
-    is recorded and not again. A function that does several steps makes one plan of them, which costs
-    Python once for all. A learning rate, and whatever else stands in the optimizer's groups, is
-    read at every replay. Inputs of another shape, a module's other mode, a parameter that is
+    is recorded and not again. A function that does several steps makes one plan of them, which
+    costs Python once for all. A learning rate, and whatever else stands in the optimizer's groups,
+    is read at every replay. Inputs of another shape, a module's other mode, a parameter that is
     frozen or given new data: each is recorded anew. A step that cannot be repeated by a list of
     calls, as one with a hook, with random numbers other than dropout's or with a Function of its
     own, goes on running as it is; a warning and `plan.reason` say why. A plan has one set of arrays

@@ -194,6 +194,18 @@ def test_dot_products_of_rows(k, dtype):
             assert alone.tobytes() == out[i : i + 1, j : j + 1].tobytes()
 
 
+def test_dot_products_with_a_matrix_that_no_cache_holds_have_the_bits_of_a_part_of_it():
+    """They are computed in another order of tiles, each entry as ever."""
+    rng = np.random.default_rng(6)
+    a, bt = rng.standard_normal((20, 2100)), rng.standard_normal((2100, 2100))
+    assert bt.nbytes > panels._NO_CACHE > bt[:100].nbytes
+    whole, part = np.empty((20, 2100)), np.empty((20, 100))
+    matmul.multiply_transposed(a, bt, whole, [])
+    matmul.multiply_transposed(a, bt[1500:1600].copy(), part, [])
+    assert whole[:, 1500:1600].tobytes() == part.tobytes()
+    np.testing.assert_allclose(whole, a @ bt.T, rtol=1e-9, atol=1e-9)
+
+
 def test_a_part_is_computed_and_nothing_around_it_is_touched():
     rng = np.random.default_rng(6)
     a, b = rng.standard_normal((23, 9)), rng.standard_normal((9, 40))
