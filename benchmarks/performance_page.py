@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,38 @@ class Tables:
             }
             for row in rows[:8]
         ]
+
+    def steep(self) -> list[dict[str, str]]:
+        """Doublings that cost over 15 % more than the products' operations grow by."""
+        rows = self.rows("scaling")
+        found = []
+        for row in rows:
+            what = row["varied"]
+            fields = {"varied": what, "threads": row["threads"], what: 2 * row[what]}
+            twice = next((r for r in rows if fields.items() <= r.items()), None)
+            if twice is None:
+                continue
+            operations = twice["flops"] / row["flops"]
+            time = twice["seconds"]["npmlp"] / row["seconds"]["npmlp"]
+            if time > 1.15 * operations:
+                found.append(
+                    {
+                        "what": f"{what} {row[what]} → {twice[what]}",
+                        "threads": str(row["threads"]),
+                        "operations": f"{operations:.2f}×",
+                        "time": f"{time:.2f}×",
+                        "torch": f"{twice['seconds']['torch'] / row['seconds']['torch']:.2f}×",
+                    }
+                )
+        return found
+
+    def least_epoch(self) -> str:
+        """What the products of an epoch of vanilla take at the peak that ladder.json has."""
+        path = self.measured.folder / "ladder.json"
+        if not path.exists():
+            return "–"
+        operations = 2 * 60_000 * (784 * 100 * 2 + 100 * 10 * 3)
+        return duration(operations / (1e9 * json.loads(path.read_text())["peak"][1]))
 
 
 def render(measured: Measured | None = None) -> str:
