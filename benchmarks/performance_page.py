@@ -242,13 +242,29 @@ class Tables:
                 )
         return found
 
-    def least_epoch(self) -> str:
-        """What the products of an epoch of vanilla take at the peak that ladder.json has."""
+    def _least_epoch(self) -> float | None:
+        """Seconds of the products of an epoch of vanilla at the peak that ladder.json has."""
         path = self.measured.folder / "ladder.json"
         if not path.exists():
-            return "–"
+            return None
         operations = 2 * 60_000 * (784 * 100 * 2 + 100 * 10 * 3)
-        return duration(operations / (1e9 * json.loads(path.read_text())["peak"][1]))
+        return operations / (1e9 * float(json.loads(path.read_text())["peak"][1]))
+
+    def least_epoch(self) -> str:
+        """The same in words."""
+        least = self._least_epoch()
+        return "–" if least is None else duration(least)
+
+    def most_ahead(self, result: str) -> str:
+        """How many times that goes into the epoch of scikit-learn ("sklearn"), or of PyTorch with
+        whole batches ("epoch").
+        """
+        peer = {"sklearn": "sklearn", "epoch": "whole_batches"}[result]
+        least = self._least_epoch()
+        for row in self.rows(result):
+            if least and row["recipe"] == "vanilla" and peer in row["best"]:
+                return f"{row['best'][peer]['seconds'] / least:.1f}×"
+        return "–"
 
 
 def render(measured: Measured | None = None) -> str:

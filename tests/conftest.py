@@ -10,6 +10,7 @@ from small_run import finished, unfinished  # noqa: F401 - fixtures, one run for
 
 import npmlp
 from npmlp import config
+from tests.linting import library  # noqa: F401 - a fixture
 
 torch.set_num_threads(1)  # its sums depend on the number of threads; tests must not
 # Tests run in as many processes as there are cores, and would wait for one another's threads. Those

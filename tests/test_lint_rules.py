@@ -1,35 +1,26 @@
-"""Each rule of the linter on networks and trainings that deserve it, and on some that do not."""
+"""The linter's rules on networks and data that deserve them, and on some that do not."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import npmlp
 from npmlp import lint, nn
 from npmlp.engine import NpmlpEngine
 from npmlp.lint import rules
-from npmlp.observe import array, dead_relus, stuck_at_zero
+from npmlp.observe import array, stuck_at_zero
 from npmlp.recipes import RECIPES, Recipe
 from npmlp.utils.data import DataLoader, Subset, TensorDataset
 from npmlp.vision.images import load_image_data
+from tests.linting import batch, found, network, train
 
 DOCS = Path(__file__).parent.parent / lint.DOCS
-
-
-@pytest.fixture(params=[npmlp, torch], ids=["npmlp", "torch"])
-def library(request: pytest.FixtureRequest) -> Any:
-    """The rules look at networks of both alike."""
-    request.param.manual_seed(0)
-    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -42,30 +33,6 @@ def pixels() -> dict[str, np.ndarray]:
         "train_labels": data.train_labels[:2000],
         "test_labels": data.test_labels[:1000],
     }
-
-
-def found(*args: Any, **kwargs: Any) -> list[str]:
-    return [finding.rule for finding in lint.check(*args, **kwargs)]
-
-
-def network(library: Any, *last: Any) -> Any:
-    n = library.nn
-    return n.Sequential(n.Flatten(), n.Linear(784, 20), n.ReLU(), n.Linear(20, 10), *last)
-
-
-def batch(library: Any, size: int = 64) -> tuple[Any, Any]:
-    return library.randn(size, 1, 28, 28), library.tensor([i % 10 for i in range(size)])
-
-
-def train(recipe: Recipe) -> Iterator[tuple[NpmlpEngine, list[float]]]:
-    """The engine after each epoch, and the mean training losses so far."""
-    engine = NpmlpEngine(recipe)
-    losses = []
-    for _ in range(recipe.epochs):
-        scores = [engine.step(batch) for batch in engine.batches(0)]
-        images = sum(score.count for score in scores)
-        losses.append(sum(score.loss * score.count for score in scores) / images)
-        yield engine, losses
 
 
 # -------------------------------------------------------------------------------------- zero-init
@@ -309,77 +276,6 @@ def test_picking_the_best_of_several_recipes_says_how_much_of_it_is_chance() -> 
     best = np.random.default_rng(0).binomial(10_000, 0.9, (20_000, 9)).max(axis=1).mean() / 100
     # the sentence has one decimal; the approximation of E_9 is 0.01 standard errors off
     assert said == pytest.approx(best - 90, abs=0.06)
-
-
-# ----------------------------------------------------------- dead-relus, loss-at-chance, loss-rises
-
-
-def test_a_rate_far_too_high_kills_relus_and_an_ordinary_one_does_not() -> None:
-    ordinary = Recipe(limit=3000, epochs=1)
-    for recipe, expected in [
-        (ordinary, None), (dataclasses.replace(ordinary, lr=4.0), "dead-relus")
-    ]:  # fmt: skip
-        engine, _ = next(train(recipe))
-        finding = rules.dead_relus(dead_relus(engine.model, engine.sample("test", 500)[0]))
-        assert (finding and finding.rule) == expected
-
-
-def test_check_finds_dead_relus_of_a_script(library: Any) -> None:
-    model = network(library)
-    assert found(model, library.nn.CrossEntropyLoss(), batch(library)) == []
-    with library.no_grad():
-        model[1].bias.fill_(-1e3)
-    (finding,) = lint.check(model, library.nn.CrossEntropyLoss(), batch(library))
-    assert finding.rule == "dead-relus" and "20 of 20 behind 1;" in finding.text
-
-
-def test_a_loss_at_chance_after_an_epoch_is_found() -> None:
-    labels = load_image_data(None).train_labels[:2000]
-    for name, expected in [("vanilla", None), ("vanilla-zeros", "loss-at-chance")]:
-        _, losses = next(train(dataclasses.replace(RECIPES[name], limit=2000, epochs=1)))
-        finding = rules.loss_at_chance(losses[-1], labels, 1)
-        assert (finding and finding.rule) == expected
-
-
-def test_a_short_epoch_whose_last_steps_were_better_is_not_at_chance() -> None:
-    labels = np.arange(1000) % 10
-    assert rules.loss_at_chance(2.3019, labels, 1, tested=2.303) is not None
-    assert rules.loss_at_chance(2.3019, labels, 1, tested=2.2846) is None  # mixer after 10 steps
-
-
-def test_chance_is_that_of_the_labels_frequencies() -> None:
-    labels = np.array([0] * 90 + [1] * 10)
-    chance = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
-    assert rules.loss_at_chance(chance, labels) is not None
-    assert rules.loss_at_chance(math.log(2), labels) is None
-
-
-def test_a_rate_too_high_makes_the_loss_rise_and_an_ordinary_one_does_not() -> None:
-    ordinary = Recipe(limit=3000, epochs=4, scheduler="none", augment="flip_affine", dropout=0.5)
-    for recipe, expected in [
-        (ordinary, {None}), (dataclasses.replace(ordinary, lr=2.0), {None, "loss-rises"})
-    ]:  # fmt: skip
-        said = set()
-        for _, losses in train(recipe):
-            finding = rules.loss_rises(losses, 10)
-            said.add(finding and finding.rule)
-        assert said >= expected - {None} and said <= expected
-
-
-@pytest.mark.parametrize(
-    "losses, rises",
-    [([0.5, 0.4, 0.35], False), ([0.4, 0.49], False), ([0.4, 0.55], True), ([3.1], False),
-     ([17.25], True), ([0.5, 0.3, 0.35, 0.45], True)],
-)  # fmt: skip
-def test_small_rises_are_noise_and_large_ones_are_not(losses: list[float], rises: bool) -> None:
-    assert (rules.loss_rises(losses, 10) is not None) == rises
-
-
-def test_check_looks_at_the_losses_that_it_is_given() -> None:
-    model, loss, data = network(npmlp), nn.CrossEntropyLoss(), batch(npmlp, 1000)
-    assert found(model, loss, data, losses=[1.9, 1.2]) == []
-    assert found(model, loss, data, losses=[2.3026]) == ["loss-at-chance"]
-    assert found(model, loss, data, losses=[0.6, 0.9]) == ["loss-rises"]
 
 
 # ----------------------------------------------------------------------------------------- docs

@@ -274,7 +274,7 @@ def test_several_steps_in_one_plan(optimizer):
     """What Python does of a step is done ahead for all of them; each has its own count."""
 
     def step(training, x, y):
-        return [loss for _ in range(3) for loss in (training.step(x, y)[0],)]
+        return [training.step(x, y)[0] for _ in range(3)]
 
     def make():
         training = small()
