@@ -17,10 +17,10 @@ def epoch(engine: NpmlpEngine, evaluate: bool) -> dict[str, Any]:
     """Train an epoch, and evaluate on all held-out images."""
     began = time.perf_counter()
     loss, count = 0.0, 0
-    for batch in engine.batches(0):
-        score = engine.step(batch)
-        loss += score.loss * score.count
-        count += score.count
+    for scores in engine.steps(0):
+        for score in scores:
+            loss += score.loss * score.count
+            count += score.count
     correct = held_out = 0
     if evaluate:
         for split in ("validation", "test") if engine.has_validation else ("test",):
@@ -42,8 +42,8 @@ def main() -> None:
         engine[:] = [NpmlpEngine(Recipe(**recipe))]
 
     def losses(steps: int) -> dict[str, Any]:
-        batches = itertools.islice(engine[0].batches(0), steps)
-        return {"first": 0, "losses": [engine[0].step(batch).loss for batch in batches]}
+        scores = itertools.chain.from_iterable(engine[0].steps(0))
+        return {"first": 0, "losses": [s.loss for s in itertools.islice(scores, steps)]}
 
     serve(
         {

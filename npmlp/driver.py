@@ -187,17 +187,21 @@ class Driver:
     def _epoch(self, stop: StopRequests) -> None:
         p = self.position
         began, done = time.perf_counter(), p["epoch_seconds"]
-        for batch in self._batches():
+        steps = self._steps()
+        while True:
             step_began = time.perf_counter()
             try:
-                score = self.engine.step(batch)
+                scores = next(steps, None)
             except NotFiniteError as error:
                 raise self._diverged(error, self.steps_done + 1) from None
-            p["loss_sum"] += score.loss * score.count
-            p["correct"] += score.correct
-            p["count"] += score.count
-            p["batch"] += 1
-            self.steps_done += 1
+            if scores is None:
+                break
+            for score in scores:
+                p["loss_sum"] += score.loss * score.count
+                p["correct"] += score.correct
+                p["count"] += score.count
+            p["batch"] += len(scores)
+            self.steps_done += len(scores)
             now = time.perf_counter()
             p["train_seconds"] += now - self.step_ended
             self.step_ended = now
@@ -207,7 +211,7 @@ class Driver:
                 p["loss_sum"] / p["count"],
                 p["correct"] / p["count"],
                 self.engine.lr,
-                score.count / (now - step_began),
+                sum(score.count for score in scores) / (now - step_began),
             )
             if stop.requested:
                 self._save()
@@ -217,20 +221,20 @@ class Driver:
                 self.step_ended = time.perf_counter()
         self._end_epoch(began, done)
 
-    def _batches(self) -> Iterator[Any]:
-        """This epoch's batches that are still to come."""
+    def _steps(self) -> Iterator[list[Score]]:
+        """This epoch's steps that are still to come."""
         skip = self.position["batch"]
         if skip == 0:
             self.epoch_generator = self.engine.generator_state()
-            batches = self.engine.batches(0)
+            steps = self.engine.steps(0)
         else:
             # draw this epoch's order again, then put the generator where it was
             now = self.engine.generator_state()
             self.engine.set_generator_state(self.epoch_generator)
-            batches = self.engine.batches(skip)
+            steps = self.engine.steps(skip)
             self.engine.set_generator_state(now)
         self.step_ended = time.perf_counter()
-        return batches
+        return steps
 
     def _end_epoch(self, began: float, done: float) -> None:
         p = self.position

@@ -61,6 +61,12 @@ class Engine(Protocol):
         """Train on a batch. Raises NotFiniteError, weights untouched, where the loss is not."""
         ...
 
+    def steps(self, skip: int) -> Iterator[list[Score]]:
+        """Train on what `batches` would give. Of steps that are made in one go the scores come
+        together; what has been given is what has been trained. Raises: as `step`.
+        """
+        ...
+
     def end_epoch(self, train_loss: float) -> None:
         """Let the scheduler set the next epoch's learning rate."""
         ...

@@ -30,6 +30,7 @@ Array = NDArray[Any]
 Shape = int | Sequence[int]
 
 _LOW_24_BITS, _LOW_53_BITS = np.uint64(2**24 - 1), np.uint64(2**53 - 1)
+_UNIFORM = {4: "uniform_32", 8: "uniform_64"}  # the compiled loops, by the bytes of a number
 _RANDPERM_LIMIT = 214_748_364  # 2³² / 20: from here on PyTorch shuffles with another algorithm
 
 
@@ -137,7 +138,7 @@ class Generator(MersenneTwister):
         start, end = dtype.type(low), dtype.type(high)
         x: Array
         if self._compiled(n) and _fuses(dtype):
-            loop = "uniform_32" if dtype == np.float32 else "uniform_64"
+            loop = _UNIFORM[dtype.itemsize]
             return self._filled(loop, np.empty(n, dtype), end - start, start, end).reshape(shape)
         if dtype == np.float32:
             x = (self._draw(n) & _LOW_24_BITS).astype(np.float32) * np.float32(2.0**-24)
@@ -148,6 +149,17 @@ class Generator(MersenneTwister):
             x = fma(x, end - start, start)
             x[x == end] = start
         return x.reshape(shape)
+
+    def keep_uniform(self, out: Array) -> bool:
+        """`uniform` from 0 to 1 into `out`, contiguous, as a call that a plan keeps.
+
+        Returns: as keep_dropout_mask.
+        """
+        if not (self._compiled(out.size) and _fuses(out.dtype)):
+            return False
+        one, zero = out.dtype.type(1), out.dtype.type(0)
+        self._keep(_UNIFORM[out.itemsize], out.reshape(-1), one, zero, one)
+        return True
 
     @np.errstate(over="ignore", invalid="ignore")  # infinite mean or std: quietly, as in PyTorch
     def normal(

@@ -29,19 +29,23 @@ class Repeatable:
     Parameters, each a function of the same arguments
     ----------
     run : all of it, at once
-    first : what Python does before anything else of a replay. It must not look at what the step
-        computes. Returns: False where the calls that were kept hold no longer, else anything
+    first : what Python does before anything else of a replay, None where that is nothing. It must
+        not look at what the step computes. Returns: False where the calls that were kept hold no
+        longer, else anything
     keep : makes the calls of kernels, by way of npmlp.kernels.calls, in the function's own place.
         Returns: False where they cannot be kept, and `run` has to be called. None where `first`
         does all there is to do
     undo : takes back what `first` did, where the replay did not come as far as this
+    again : the function for another step of the same replay, where `first` leaves something behind
+        for the calls, which is each step's own
     of : the optimizer whose step it is
     """
 
     run: Callable[..., None]
-    first: Callable[..., Any]
+    first: Callable[..., Any] | None
     keep: Callable[..., Any] | None = None
     undo: Callable[..., None] | None = None
+    again: Callable[[], Repeatable] | None = None
     of: Any = None
 
     def __call__(self, *arguments: Any) -> None:
@@ -80,6 +84,11 @@ def set_grad(leaf: Any, grad: Any) -> None:
     if now.tape is not None:
         now.tape.set_grad(leaf, grad)
     leaf._grad = grad
+
+
+def computes(array: Any) -> bool:
+    """Whether a step is being recorded that has computed this array, so that it will again."""
+    return now.tape is not None and now.tape.has_made(array)
 
 
 def cannot(reason: str) -> None:

@@ -160,13 +160,9 @@ def _for_kernels(*arrays: Array) -> bool:
     return fits and config.get_kernels() == "numba" and all(a.dtype == dtype for a in arrays)
 
 
-def _nothing(*_: Any) -> None:
-    """A copy needs nothing from Python."""
-
-
-copy_into = Repeatable(_copy, first=_nothing, keep=_keep_copy)
+copy_into = Repeatable(_copy, first=None, keep=_keep_copy)
 """to = source, with the arguments in the order of a recorded call."""
-add_into = Repeatable(_add, first=_nothing, keep=_keep_sum)
+add_into = Repeatable(_add, first=None, keep=_keep_sum)
 """out = x + y."""
 
 

@@ -99,6 +99,9 @@ class TorchEngine(TorchTraining):
             next(epoch)
         return epoch
 
+    def steps(self, skip: int) -> Iterator[list[Score]]:
+        return ([self.step(batch)] for batch in self.batches(skip))
+
     @torch.no_grad()
     def evaluate(self, split: Literal["validation", "test"]) -> Score:
         images, labels = self.prepared[split]

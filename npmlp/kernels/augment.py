@@ -83,6 +83,28 @@ def take_augmented(
 
 
 @njit()
+def check_places(index: Array, size: int) -> None:
+    """Raises IndexError where an entry of index is not from 0 to size - 1."""
+    for n in range(len(index)):
+        if not 0 <= index[n] < size:
+            raise IndexError("an index is beyond the data set's images")
+
+
+@njit()
+def take_labels(labels: Array, index: Array, out: Array) -> None:
+    """out[n] = labels[index[n]]."""
+    for n in range(len(index)):
+        out[n] = labels[index[n]]
+
+
+@njit()
+def flips_of(uniforms: Array, p: Any, flips: Array) -> None:
+    """flips[n] = uniforms[n] < p: which images are mirrored."""
+    for n in range(len(flips)):
+        flips[n] = uniforms[n] < p
+
+
+@njit()
 def axis_maps(
     uniforms: Array, ranges: Array, shifts: bool, scales: bool, x: float, y: float, maps: Array
 ) -> None:

@@ -220,6 +220,13 @@ def all_classes(target: Array, classes: int, ignore_index: int) -> bool:
 
 
 @njit()
+def require_classes(target: Array, classes: int, ignore_index: int) -> None:
+    """Raises ValueError unless `all_classes`."""
+    if not all_classes(target, classes, ignore_index):
+        raise ValueError("a class that the step computed is beyond the network's")
+
+
+@njit()
 def require_finite(x: Array) -> None:
     """Raises FloatingPointError where an entry of x is infinite or NaN."""
     for value in x.flat:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from npmlp.kernels.tables import GRAD, LIKE, Table, place_of
+from npmlp.kernels.tables import GRAD, LIKE, RATES, Table, place_of
 from npmlp.ops.spec import Array
 from npmlp.tensor import Tensor
 
@@ -131,6 +131,12 @@ class StepTable:
         for (dtype, kept), members in together.items():
             table = Table([line for _, line in members], dtype, kept)
             self.blocks.append(Block([row for row, _ in members], table))
+
+    def begin_with(self, other: StepTable) -> None:
+        """Take over the rates of a table of the same rows, in an array of its own."""
+        for block, its in zip(self.blocks, other.blocks, strict=True):
+            block.rates, block.kinds, block.kind_of = its.rates.copy(), its.kinds, its.kind_of
+            block.table.rows[:, RATES] = its.kind_of
 
     def has_its_state(self) -> bool:
         """`Row.has_its_state` of all rows: at every replay, so with Python's own loops."""

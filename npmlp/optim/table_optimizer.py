@@ -43,8 +43,7 @@ class TableOptimizer(Optimizer):
             row.grad = None
 
     def _repeated(self) -> Callable[[], None]:
-        step = _Repeated(self)
-        return Repeatable(step.run, step.first, step.keep, step.undo, of=self)
+        return _Repeated(self).repeatable()
 
     def _gather(self, latest: StepTable | None = None) -> StepTable:
         """Find the parameters that have a gradient; make the state of those that have none yet.
@@ -224,6 +223,20 @@ class _Repeated:
         self.optimizer = optimizer
         self.table: StepTable | None = None
         self.kept: StepTable | None = None  # whose kernels are among the plan's calls
+
+    def repeatable(self) -> Repeatable:
+        """What a plan is given."""
+        return Repeatable(
+            self.run, self.first, self.keep, self.undo, again=self.again, of=self.optimizer
+        )
+
+    def again(self) -> Repeatable:
+        """The step that follows in the same replay, with rates of its own."""
+        following = _Repeated(self.optimizer)
+        if self.table is not None:
+            following.table = self.optimizer._again(self.table)
+            following.table.begin_with(self.table)
+        return following.repeatable()
 
     def run(self) -> None:
         """A whole step."""

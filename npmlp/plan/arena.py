@@ -11,7 +11,6 @@ Source: Pisarchyk and Lee 2020, Efficient memory management for deep neural net 
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -102,23 +101,33 @@ class Arena:
             for specs, each in zip(scratch, working, strict=True)
         ]
 
-    def moved(self, entry: Entry) -> Entry:
-        """The same entry on the plan's arrays."""
-        values = {f.name: self(getattr(entry, f.name)) for f in dataclasses.fields(entry)}
-        return dataclasses.replace(entry, **values)
-
-    def __call__(self, value: Any) -> Any:
-        """An array of the tape where the plan has it; a tuple of such; anything else as it is."""
-        if isinstance(value, tuple):
-            return tuple(self(part) for part in value)
-        if not isinstance(value, np.ndarray):
-            return value
-        own = owner(value)
+    def __call__(self, array: Array) -> Array:
+        """An array of the tape where the plan has it."""
+        own = owner(array)
         if id(own) not in self._spans:
-            return value
-        offset = _address(value) - _address(own)
+            return array
+        offset = _address(array) - _address(own)
         at = self._spans[id(own)].at + offset
-        return np.ndarray(value.shape, value.dtype, self.memory, at, value.strides)
+        return np.ndarray(array.shape, array.dtype, self.memory, at, array.strides)
+
+
+class Others:
+    """Memory of a step that another step of the same replay has for itself.
+
+    Parameters: `own`, the arrays whose memory that is.
+    """
+
+    def __init__(self, own: Iterable[Array]) -> None:
+        self._memory = {id(array): block(rounded(array.nbytes)) for array in own}
+
+    def __call__(self, array: Array) -> Array:
+        """An array of the one step where the other has it."""
+        own = owner(array)
+        memory = self._memory.get(id(own))
+        if memory is None:
+            return array
+        offset = _address(array) - _address(own)
+        return np.ndarray(array.shape, array.dtype, memory, offset, array.strides)
 
 
 def _address(array: Array) -> int:

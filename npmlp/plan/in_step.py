@@ -61,9 +61,5 @@ def _keep_count(rows: Array, classes: Array, correct: Array) -> bool:
     return True
 
 
-def _first(*arguments: Any) -> None:
-    """Nothing is to be done ahead: what they look at has not been computed yet."""
-
-
-_REQUIRE = recording.Repeatable(_require, _first, _keep_requirement)
-_COUNT = recording.Repeatable(_count, _first, _keep_count)
+_REQUIRE = recording.Repeatable(_require, first=None, keep=_keep_requirement)
+_COUNT = recording.Repeatable(_count, first=None, keep=_keep_count)

@@ -7,6 +7,7 @@ its oracle, whose results are copied to their places.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,14 @@ def prepare(
     return _action(entry, on_threads, written)
 
 
+def again(entry: Entry) -> Entry:
+    """The same entry in the step that follows in the same replay."""
+    function = entry.function if isinstance(entry, Action) else None
+    if isinstance(function, Repeatable) and function.again is not None:
+        return dataclasses.replace(entry, function=function.again())
+    return entry
+
+
 @dataclass
 class Prepared:
     """Of one entry: its calls, in their place among the others'; what Python does before all of
@@ -66,14 +75,14 @@ def _action(entry: Action, on_threads: bool, written: set[int]) -> Prepared:
         leaf, grad = arguments
         return Prepared([], last=(leaf, grad))
     if isinstance(function, Repeatable):
-        first = Call(function.first, arguments)
+        first = None if function.first is None else Call(function.first, arguments)
         undo = None if function.undo is None else Call(function.undo, arguments)
         if function.keep is not None:
             with keeping(on_threads) as calls:
                 kept = function.keep(*arguments)
             if kept:
                 return Prepared(calls, first, undo)
-        elif not any(id(owner(a)) in written for a in entry.reads()):
+        elif first is not None and not any(id(owner(a)) in written for a in entry.reads()):
             return Prepared([], first, undo)
     return Prepared([Call(function, arguments)])
 

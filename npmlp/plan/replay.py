@@ -6,7 +6,8 @@ import contextlib
 import itertools
 import operator
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +16,10 @@ from npmlp import config
 from npmlp.errors import GraphError
 from npmlp.grad_mode import mode
 from npmlp.ops.spec import Array
-from npmlp.plan.arena import Arena
+from npmlp.plan.arena import Arena, Others
 from npmlp.plan.fuse import fuse
-from npmlp.plan.prepare import prepare, scratch_of, written_by
-from npmlp.plan.tape import Tape, owner
+from npmlp.plan.prepare import again, prepare, scratch_of, written_by
+from npmlp.plan.tape import Entry, Tape, owner
 from npmlp.plan.way import Way
 from npmlp.recording import now
 from npmlp.tensor import Tensor
@@ -29,59 +30,108 @@ if TYPE_CHECKING:
 _MOST = 8  # recordings of one plan; who needs more does not repeat itself
 
 
+@dataclass
+class _Step:
+    """A step as a replay does it. Of several in a replay each has inputs and results of its own."""
+
+    entries: list[Entry]
+    inputs: list[Array]
+    result: Any
+
+
 class Recording:
     """A step for inputs of some shapes: its calls, and what must be as it was for them to hold."""
 
     def __init__(self, tape: Tape, inputs: list[Tensor], result: Any) -> None:
-        self.inputs = [t._data for t in inputs]
-        self.result = _each_tensor(result, lambda t: Tensor._wrap(t._data))
         self._before = _Before(tape)
         self._threads: Any = None  # the module, where there are kernels that use them
         if config.get_kernels() == "numba":
             from npmlp.kernels import threads
 
             self._threads = threads
-        seen = {id(owner(t._data)) for t in (*_tensors(result), *tape.shown)}
+        results = [owner(t._data) for t in _tensors(result)]
+        seen = {id(own) for own in (*results, *(owner(t._data) for t in tape.shown))}
         entries = fuse(tape.entries, seen)
         scratch = [scratch_of(entry) for entry in entries]
         older = set(tape.older)
         self.arena = Arena(entries, older | seen, scratch)
-        self.entries = [self.arena.moved(entry) for entry in entries]
-        self._written = {id(owner(a)) for entry in self.entries for a in written_by(entry)}
-        self._ways: dict[int, Way] = {}
+        first = _Step(
+            [entry.on(self.arena) for entry in entries],
+            [t._data for t in inputs],
+            _each_tensor(result, lambda t: Tensor._wrap(t._data)),
+        )
+        self._steps = [first]
+        self._written = {id(owner(a)) for entry in first.entries for a in written_by(entry)}
+        self._of_each = [*map(owner, first.inputs), *results]
+        computed = {id(own) for own in results} <= set(tape.made)
+        shown = {id(owner(t._data)) for t in tape.shown}
+        self.can_be_many = computed and not any(id(own) in shown for own in results)
+        self._ways: dict[tuple[int, int], Way] = {}
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What a step does."""
+        return self._steps[0].entries
+
+    @property
+    def inputs(self) -> list[Array]:
+        """The plan's own arrays for the step's inputs."""
+        return self._steps[0].inputs
 
     def holds(self) -> bool:
         """Whether a replay would do what the step would do now."""
         return self._before.is_still_so()
 
-    def way(self, threads: int) -> Way:
-        """How a number of threads replays the step."""
-        if threads not in self._ways:
-            self._ways[threads] = Way(
+    def way(self, threads: int, steps: int = 1) -> Way:
+        """How a number of threads replays the step, or several of them."""
+        if (threads, steps) not in self._ways:
+            while len(self._steps) < steps:
+                self._steps.append(self._one_more())
+            self._ways[threads, steps] = Way(
                 [
                     prepare(entry, scratch, threads > 1, self._written)
-                    for entry, scratch in zip(self.entries, self.arena.scratch, strict=True)
+                    for step in self._steps[:steps]
+                    for entry, scratch in zip(step.entries, self.arena.scratch, strict=True)
                 ],
                 threads,
-                self.inputs,
+                [own for step in self._steps[:steps] for own in step.inputs],
                 lambda own: id(owner(own)) in self._written,
             )
-        return self._ways[threads]
+        return self._ways[threads, steps]
 
-    def run(self, arrays: list[Array]) -> Any:
-        """Replay the step on inputs. Returns: what the step returned, with the new values."""
+    def _one_more(self) -> _Step:
+        """The step once more, for a replay of several."""
+        first, place = self._steps[0], Others(self._of_each)
+        self._written |= {
+            id(owner(place(own))) for own in self._of_each if id(own) in self._written
+        }
+        return _Step(
+            [again(entry).on(place) for entry in first.entries],
+            [place(own) for own in first.inputs],
+            _each_tensor(first.result, lambda t: Tensor._wrap(place(t._data))),
+        )
+
+    def run(self, *inputs: list[Array]) -> tuple[list[Any], BaseException | None]:
+        """Replay the step on each of some inputs.
+
+        Returns: what the steps returned, with the new values; and the error that ended them, after
+        which there were no more.
+        """
+        steps = len(inputs)
+        arrays = inputs[0] if steps == 1 else list(itertools.chain(*inputs))
         count = 1 if self._threads is None else self._threads.numba.get_num_threads()
+        error = None
         # on_threads written out: a context manager costs a microsecond, of some forty in all
-        if count > 1 and self._threads.take():
-            try:
-                self.replay(count, arrays)
-            finally:
+        taken = count > 1 and self._threads.take()
+        try:
+            self.replay(count if taken else 1, arrays, steps)
+        except BaseException as found:
+            error = found
+            steps = self._failed // len(self.entries)
+        finally:
+            if taken:
                 self._threads.give_back()
-        else:
-            self.replay(1, arrays)
-        if isinstance(self.result, Tensor):
-            return _copy(self.result)
-        return _each_tensor(self.result, _copy)
+        return [_each_tensor(step.result, _copy) for step in self._steps[:steps]], error
 
     @contextlib.contextmanager
     def on_threads(self, count: int) -> Iterator[int]:
@@ -94,20 +144,20 @@ class Recording:
         finally:
             self._threads.give_back()
 
-    def replay(self, threads: int, arrays: list[Array] | None = None) -> None:
+    def replay(self, threads: int, arrays: list[Array] | None = None, steps: int = 1) -> None:
         """Do what the step does, on the inputs of the last time or on others."""
-        way = self.way(threads)
+        self._failed = 0
+        way = self.way(threads, steps)
         arrays = self.inputs if arrays is None else arrays
-        if not way.begin(arrays):
-            self._ways.clear()
-            way = self.way(threads)
-            way.take(arrays)
-        for step in way.steps:
-            try:
-                step()
-            except BaseException:
-                way.undo_after(step)
-                raise
+        try:
+            if not way.begin(arrays):
+                self._ways.clear()
+                way = self.way(threads, steps)
+                way.take(arrays)
+            way.run()
+        except BaseException:
+            self._failed = way.failed
+            raise
         way.end()
 
 
@@ -170,7 +220,10 @@ class Plan:
         key = self._key(args)
         recording = self._found(key)
         if recording is not None:
-            return recording.run([a._data for a in args if isinstance(a, Tensor)])
+            results, error = recording.run(_arrays(args))
+            if error is not None:
+                raise error
+            return results[0]
         if self.reason is not None:
             return self.step(*args)
         if sum(map(len, self._recordings.values())) >= _MOST:
@@ -179,6 +232,29 @@ class Plan:
             )
             return self.step(*args)
         return self._record(key, args)
+
+    def each(self, calls: Iterable[Sequence[Any]]) -> Iterator[Any]:
+        """(self(*args) for args in calls), in as few replays as can be: see `capture`.
+
+        Calls of the same shapes are one replay, whatever of their results has been asked for.
+        """
+        waiting = [(self._key(args), args) for args in calls]
+        while waiting:
+            key, first = waiting[0]
+            recording, count = None, 1
+            if self.reason is None and now.tape is None:
+                recording = self._found(key)
+            if recording is not None and recording.can_be_many:
+                count = sum(1 for _ in itertools.takewhile(lambda w: w[0] == key, waiting))  # noqa: B023
+            if count == 1:
+                del waiting[0]
+                yield self(*first)
+                continue
+            results, error = recording.run(*(_arrays(args) for _, args in waiting[:count]))
+            del waiting[:count]
+            yield from results
+            if error is not None:
+                raise error
 
     def _found(self, key: Any) -> Recording | None:
         """The recording that holds now for such arguments."""
@@ -260,6 +336,11 @@ class Plan:
     def _run_eagerly(self, reason: str) -> None:
         self.reason = reason
         warnings.warn(f"capture: the step runs eagerly, since {reason}", stacklevel=4)
+
+
+def _arrays(args: Sequence[Any]) -> list[Array]:
+    """Those of a step's arguments that are tensors."""
+    return [a._data for a in args if isinstance(a, Tensor)]
 
 
 def _tensors(result: Any) -> list[Tensor]:

@@ -7,6 +7,7 @@ belongs to, and stands for it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,17 @@ class Entry:
     def writes(self) -> list[Array]:
         """The arrays that it writes."""
         raise NotImplementedError
+
+    def on(self, place: Callable[[Array], Array]) -> Entry:
+        """The same on other arrays: `place` says where each is."""
+        values = {f.name: _placed(getattr(self, f.name), place) for f in dataclasses.fields(self)}
+        return dataclasses.replace(self, **values)
+
+
+def _placed(value: Any, place: Callable[[Array], Array]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_placed(part, place) for part in value)
+    return place(value) if isinstance(value, np.ndarray) else value
 
 
 @dataclass(eq=False)
@@ -286,6 +298,10 @@ class Tape:
         """Whether the step computes the array, or computes from it."""
         key = id(owner(array))
         return key in self.made or key in self.older
+
+    def has_made(self, array: Array) -> bool:
+        """Whether the step computes the array."""
+        return id(owner(array)) in self.made
 
     def _made(self, array: Array) -> None:
         self.constant(array)

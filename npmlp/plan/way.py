@@ -21,9 +21,10 @@ class Way:
     """A replay, prepared.
 
     Parameters: `prepared`, what each entry needs; `threads`; `inputs`, the plan's own arrays for
-    the step's inputs; `written`, ids of the memory that entries write.
+    the inputs; `is_written`, whether entries write an array's memory.
 
-    Attributes: `steps`, done in turn between `begin` and `end`.
+    Attributes: `calls`, made in turn between `begin` and `end`; `failed`, the number of the entry
+    that raised an error last.
     """
 
     def __init__(
@@ -45,21 +46,22 @@ class Way:
                 for call in (*p.calls, *([] if p.last is None else [Call(set_grad, p.last)]))
             ]
         self._given = list(given.values())
-        self.steps: list[Callable[[], None]] = []
+        self.calls: list[Callable[[], None]] = []
+        self.failed = 0
         by_python = [call for _, call in self._first]
         programs: list[Any] = []
-        self._entries: list[list[int]] = []  # of each step, to which entry its calls belong
+        self._entries: list[list[int]] = []  # of each of `calls`, which entries are in it
         for is_compiled, group in itertools.groupby(calls, lambda c: _can_be_in_a_program(c[1])):
             entries, made = zip(*group, strict=True)
             if is_compiled:
                 from npmlp.kernels.program import Program
 
                 programs.append(Program(made, threads))
-                self.steps.append(programs[-1])
+                self.calls.append(programs[-1])
                 self._entries.append(list(entries))
             else:
                 by_python += made
-                self.steps += [call.make for call in made]
+                self.calls += [call.make for call in made]
                 self._entries += [[i] for i in entries]
         read_here = [a for call in by_python for a in _arrays_in(call.arguments)]
         self._inputs = [
@@ -80,6 +82,7 @@ class Way:
                 if call.function(*call.arguments) is False:
                     good = False
             except BaseException:  # a label out of range: the step fails where it would have
+                self.failed = i
                 self._do_before(i, arrays)
                 raise
         return good
@@ -102,12 +105,12 @@ class Way:
             began = clock()
             call.function(*call.arguments)
             taken[i] += clock() - began
-        for entries, step in zip(self._entries, self.steps, strict=True):
+        for entries, call in zip(self._entries, self.calls, strict=True):
             began = clock()
-            if hasattr(step, "seconds"):
-                each, _ = step.seconds()
+            if hasattr(call, "seconds"):
+                each, _ = call.seconds()
             else:
-                step()
+                call()
                 each = [clock() - began]
             for i, one in zip(entries, each, strict=True):
                 taken[i] += one
@@ -119,13 +122,19 @@ class Way:
         for its, array in zip(self._inputs, arrays, strict=True):
             its.take(array)
 
-    def undo_after(self, step: Callable[[], None]) -> None:
-        """One of `steps` has failed: take back what Python did for what was not reached."""
-        entries = self._entries[self.steps.index(step)]
-        failed = entries[getattr(step, "failed", 0)]
-        for i, call in self._undo:
-            if i > failed:
-                call.make()
+    def run(self) -> None:
+        """Make all calls. Where one raises an error, what Python did for those that were not
+        reached is taken back.
+        """
+        for entries, call in zip(self._entries, self.calls, strict=True):
+            try:
+                call()
+            except BaseException:
+                self.failed = entries[getattr(call, "failed", 0)]
+                for i, undo in self._undo:
+                    if i > self.failed:
+                        undo.make()
+                raise
 
     def end(self) -> None:
         """What Python does after the rest."""

@@ -88,6 +88,9 @@ def _of_action(entry: Action, moved: float) -> Work:
     if entry.name == "clip gradients":  # read for the norm; read and written if that is too large
         grads = [a for a in (*entry.changes, *entry.makes) if a.ndim]
         return Work(3.0 * sum(a.size for a in grads), 3.0 * sum(a.nbytes for a in grads))
+    if entry.name == "take images":  # of all images those of a batch; two divisions and a minus
+        *_, index, x, y = entry.arguments
+        return Work(3.0 * x.size, x.size + x.nbytes + index.nbytes + 2.0 * y.nbytes)
     return Work(None, moved)
 
 

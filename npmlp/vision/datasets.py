@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npmlp.creation import from_numpy
+from npmlp.errors import OutsideSubsetError
 from npmlp.outside import outside
+from npmlp.tensor import Tensor
 from npmlp.utils.data import Batch, Dataset
 from npmlp.vision.files import CLASSES, TEST, TRAIN
 from npmlp.vision.locate import Place, load_splits, search_places
 from npmlp.vision.transforms import BatchTransform, ToTensor, batch_steps
-from npmlp.vision.transforms.gather import gather_batch
+from npmlp.vision.transforms.gather import gather_batch, take_batch
 
 
 class Images(Dataset[tuple[Any, Any]]):
@@ -75,6 +77,35 @@ class Images(Dataset[tuple[Any, Any]]):
             labels = self.targets.numpy().take(index)
             return Batch((images, from_numpy(labels)), lambda i: (images[i], int(labels[i])))
         return [(images[n], self._target(i)) for n, i in enumerate(indices)]
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch of some samples, (images, classes), as a part of a step that a plan replays.
+
+        A replay reads the index anew and draws anew; the transform is that of the recording. Where
+        images are taken within a step, no Python comes between two batches (`Plan.each`).
+
+        Parameters
+        ----------
+        index: int64 of shape (N,), from 0.
+
+        Returns
+        -------
+        What a DataLoader's batch of these samples has, in two Tensors.
+
+        Raises
+        ------
+        IndexError: an index beyond the images.
+        OutsideSubsetError: the transform takes single images only, or there is a target_transform.
+        """
+        steps = self._batch_steps()
+        if steps is None or self.target_transform is not None:
+            raise OutsideSubsetError(
+                "take: a step takes whole batches, so the transform must be of "
+                "npmlp.vision.transforms, with ToTensor(), and target_transform None; "
+                "a DataLoader takes any"
+            )
+        found = take_batch(steps, self.data.numpy(), self.targets.numpy(), index._data)
+        return Tensor._wrap(found[0]), Tensor._wrap(found[1])
 
     def _batch_steps(self) -> list[BatchTransform] | None:
         """The steps of the image transform where they are known throughout and make Tensors.

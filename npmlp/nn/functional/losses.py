@@ -18,7 +18,7 @@ from npmlp.errors import DataError, DTypeError, NpmlpError, ShapeError
 from npmlp.nn.functional.arguments import check_constant, check_tensor, choose_reduction
 from npmlp.ops import classification, loss, probability
 from npmlp.ops.spec import Array, OpSpec
-from npmlp.recording import Repeatable, check_readable, do
+from npmlp.recording import Repeatable, check_readable, computes, do
 
 if TYPE_CHECKING:
     from npmlp.tensor import Tensor
@@ -160,7 +160,7 @@ def _rows(op: str, input: Tensor, target: Tensor, ignore_index: int) -> tuple[Te
     classes = input.shape[-1] if len(shape) == 1 else shape[1]
     do(
         "check classes",
-        Repeatable(_check_classes, first=_check_classes),
+        _CHECK_LATER if computes(target._data) else _CHECK,
         op,
         target._data,
         classes,
@@ -195,6 +195,21 @@ def _check_classes(op: str, values: Array, classes: int, ignore_index: int) -> N
             f"{op}: {at} is {values[place]}, expected a class from 0 to {classes - 1} (the input "
             f"has {classes}) or ignore_index {ignore_index}"
         )
+
+
+def _keep_check(op: str, values: Array, classes: int, ignore_index: int) -> bool:
+    if config.get_kernels() != "numba" or values.ndim != 1:
+        return False
+    from npmlp.kernels.calls import call
+    from npmlp.kernels.loss import require_classes
+
+    call(require_classes, values, classes, ignore_index)
+    return True
+
+
+_CHECK = Repeatable(_check_classes, first=_check_classes)
+# of classes that the step computes, which are not known before
+_CHECK_LATER = Repeatable(_check_classes, first=None, keep=_keep_check)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:

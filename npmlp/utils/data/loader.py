@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Self, TypeVar
 
+import numpy as np
+
 from npmlp import random
 from npmlp.errors import OutsideSubsetError
 from npmlp.utils.data.collate import default_collate, default_convert
@@ -169,7 +171,8 @@ class DataLoaderIter(Iterator[Any]):
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         self._loader = loader
-        self._indices = iter(loader.index_sampler)
+        sampler = loader.index_sampler
+        self._indices = sampler.arrays() if isinstance(sampler, BatchSampler) else iter(sampler)
         (loader.generator or random.default_generator).random63()  # PyTorch's seed for workers
         self.position = 0  # batches given or skipped
 
@@ -181,6 +184,8 @@ class DataLoaderIter(Iterator[Any]):
 
     def __next__(self) -> Any:
         index = next(self._indices)
+        if isinstance(index, np.ndarray):
+            index = index.tolist()  # what a dataset of one's own expects
         loader = self._loader
         if loader.batch_sampler is None:
             data: Any = loader.dataset[index]
@@ -190,6 +195,14 @@ class DataLoaderIter(Iterator[Any]):
                 data = list(data)
         self.position += 1
         return loader.collate_fn(data)
+
+    def indices(self) -> Iterator[Any]:
+        """What is left of the pass: of each batch its indices, as a list or an array. The samples
+        are not computed.
+        """
+        for index in self._indices:
+            self.position += 1
+            yield index
 
     def skip(self, n_batches: int) -> None:
         """Leave out the next batches: their indices are drawn, their samples are not computed.
