@@ -14,7 +14,7 @@ from step_case import BATCHES, Case, perceptron
 
 import npmlp
 from npmlp import models, nn
-from npmlp.engine import build_optimizer
+from npmlp.from_recipe import build_optimizer
 
 
 def build(case: Case, how: str) -> Training:

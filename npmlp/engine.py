@@ -14,27 +14,33 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from npmlp import creation, dtypes, models, nn, observe, optim, random
+from npmlp import creation, dtypes, models, nn, observe, random
 from npmlp.autograd import no_grad
 from npmlp.checkpoint import Array
 from npmlp.engine_protocol import NotFiniteError, Score
-from npmlp.errors import CheckpointError, NpmlpError, RunError
+from npmlp.errors import CheckpointError, NpmlpError
+from npmlp.from_recipe import (
+    build_optimizer,
+    build_scheduler,
+    split_off,
+    test_transform,
+    train_transform,
+)
 from npmlp.optim import lr_scheduler
 from npmlp.plan.in_step import count_correct, require_finite
 from npmlp.plan.replay import capture
 from npmlp.recipes import Recipe
 from npmlp.tensor import Tensor
-from npmlp.utils.data import DataLoader, Dataset, Subset, default_collate, random_split
+from npmlp.utils.data import DataLoader, Dataset, Subset, default_collate
 from npmlp.utils.data.loader import DataLoaderIter
-from npmlp.vision import transforms
 from npmlp.vision.datasets import Images
-from npmlp.vision.images import DataFacts, ImageData, load_image_data
+from npmlp.vision.images import load_image_data
 
 if TYPE_CHECKING:
     from npmlp.plan.explain import Explanation
 
 EVALUATION_BATCH = 1000
-AT_ONCE = 8  # steps in a replay: Python's part of each, some 40 µs, is then no more than the loss
+AT_ONCE = 8  # steps in a replay, which share what Python does once for it, some 40 µs
 
 
 class NpmlpEngine:
@@ -295,78 +301,3 @@ def _source(dataset: Any) -> tuple[Images, NDArray[np.int64] | None]:
         places = indices if places is None else indices[places]
         dataset = dataset.dataset
     return dataset, places
-
-
-def build_optimizer(recipe: Recipe, model: nn.Module) -> optim.Optimizer:
-    """The recipe's optimizer, with weight decay on all parameters or on the weights alone."""
-    groups: Any = list(model.parameters())
-    if recipe.decay == "weights":
-        # biases and the scales of normalisation have one dimension
-        groups = [
-            {"params": [p for p in groups if p.ndim > 1]},
-            {"params": [p for p in groups if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-    decay, lr = recipe.weight_decay, recipe.lr
-    if recipe.optimizer == "sgd":
-        return optim.SGD(groups, lr, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov)
-    kind = optim.Adam if recipe.optimizer == "adam" else optim.AdamW
-    return kind(groups, lr, weight_decay=decay)
-
-
-def build_scheduler(recipe: Recipe, optimizer: optim.Optimizer) -> Any:
-    """The recipe's scheduler, stepped once per epoch, or None."""
-    if recipe.scheduler == "plateau":
-        return lr_scheduler.ReduceLROnPlateau(
-            optimizer, factor=recipe.factor, patience=recipe.patience, min_lr=recipe.min_lr
-        )
-    if recipe.scheduler == "cosine":
-        return lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs, recipe.min_lr)
-    if recipe.scheduler == "step":
-        return lr_scheduler.StepLR(optimizer, recipe.step_size, recipe.factor)
-    return None
-
-
-def split_off(recipe: Recipe, whole: Dataset[Any]) -> list[Subset[Any]]:
-    """What is left of the images, and those held out for validation: one draw of a random order.
-
-    Raises RunError where nothing would be left.
-    """
-    count, size = len(whole), recipe.validation_size  # type: ignore[arg-type]
-    if size >= count:
-        raise RunError(
-            f"--validation-size {size}: the {recipe.validation} set has {count} images, and some "
-            "must be left"
-        )
-    return random_split(whole, [count - size, size])
-
-
-def test_transform(recipe: Recipe, data: ImageData | DataFacts) -> transforms.Compose:
-    """An image as the network sees it when it is tested."""
-    steps: list[Any] = [transforms.ToTensor()]
-    if recipe.normalize == "standardize":
-        steps.append(transforms.Normalize((data.mean,), (data.deviation,)))
-    return transforms.Compose(steps)
-
-
-def train_transform(recipe: Recipe, data: ImageData | DataFacts) -> transforms.Compose:
-    """An image as the network sees it in training: augmented first, so that uncovered is black."""
-    steps: list[Any] = []
-    if recipe.augment != "none":
-        steps.append(transforms.RandomHorizontalFlip())
-    if recipe.augment == "flip_affine":
-        steps.append(
-            transforms.RandomAffine(
-                0,
-                translate=(recipe.translate, recipe.translate),
-                scale=(1 - recipe.scale, 1 + recipe.scale),
-            )
-        )
-    return transforms.Compose([*steps, *test_transform(recipe, data).transforms])
-
-
-def one_image(
-    pixels: np.ndarray[Any, np.dtype[np.uint8]], recipe: Recipe, data: ImageData | DataFacts
-) -> Tensor:
-    """A batch of one image, (1, 1, H, W), from pixels of shape (H, W)."""
-    image: Tensor = test_transform(recipe, data)(pixels)
-    return creation.from_numpy(image.numpy().reshape(1, *data.shape))

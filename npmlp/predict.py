@@ -152,7 +152,7 @@ def predict(
     Prediction each. Raises: NpmlpError.
     """
     from npmlp import autograd, dtypes, functions
-    from npmlp.engine import one_image
+    from npmlp.from_recipe import one_image
 
     folder = RunFolder(run)
     recipe, facts = folder.recipe(), facts_of(folder)

@@ -67,7 +67,8 @@ def predictions_of(
     """
     from npmlp import dtypes, functions, models, nn, random
     from npmlp.autograd import no_grad
-    from npmlp.engine import EVALUATION_BATCH, split_off, test_transform
+    from npmlp.engine import EVALUATION_BATCH
+    from npmlp.from_recipe import split_off, test_transform
     from npmlp.utils.data import default_collate
     from npmlp.vision.datasets import Images
     from npmlp.vision.images import load_test_images

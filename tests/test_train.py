@@ -95,6 +95,9 @@ def test_an_input_that_is_not_finite_is_named_and_the_rate_is_not_blamed(tmp_pat
             batch[0].numpy()[3, 0, 5, 5] = np.nan
             return super().step(batch)
 
+        def steps(self, skip: int) -> Any:
+            return ([self.step(batch)] for batch in self.batches(skip))
+
     recipe = Recipe(limit=64, epochs=1)
     with pytest.raises(
         RunError, match=r"step 1 .*the input has values.*look at the data.*no check"

@@ -27,7 +27,7 @@ import platform
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -259,12 +259,17 @@ def _address(function: Any, arguments: tuple[Any, ...]) -> int:
 class Program:
     """Calls that are made one after another, each as if the one before had ended.
 
-    Parameters: `calls`, of which `compiled` is true; `threads`, for how many.
+    Parameters: `calls`, of which `compiled` is true; `threads`, for how many; `before_error`, which
+    is called before a call that raised is made once more, from Python: whoever has given the
+    programs other addresses puts into the calls' own arrays what is there.
     """
 
-    def __init__(self, calls: Sequence[Call], threads: int) -> None:
+    def __init__(
+        self, calls: Sequence[Call], threads: int, before_error: Callable[[], None] = lambda: None
+    ) -> None:
         if not any(len(call.shares) > 1 for call in calls):
             threads = 1  # the others would have nothing to do
+        self._before_error = before_error
         self.calls = calls  # and with them all arrays, whose addresses alone are in the programs
         self._place = np.zeros(8 * 8, np.int64)  # for results and errors, and a cache line between
         self._common = np.zeros(8 * 8, np.int64)
@@ -338,6 +343,7 @@ class Program:
         """The error of a call: made from Python once more, it says which."""
         self.failed = self._begins[t][at]
         call = self.calls[self.failed]
+        self._before_error()
         call.function(*call.arguments, *call.whole)
         raise RuntimeError(f"{call.function.__name__} raised an error in a plan, and then did not")
 

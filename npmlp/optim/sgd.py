@@ -161,6 +161,11 @@ class SGD(TableOptimizer):
         self._unfilled.difference_update(buffers)
         return first
 
+    def _uncount(self, rows: list[Row], moments: list[bool]) -> None:
+        self._unfilled.update(
+            row.state[0][1] for row, first in zip(rows, moments, strict=True) if first
+        )
+
     def _rates(self, moment: bool, *numbers: Any) -> tuple[float, ...]:
         rates: tuple[float, ...] = _compiled().sgd_rates(moment, *numbers)
         return rates

@@ -203,6 +203,11 @@ class TableOptimizer(Optimizer):
             moments.append(steps)
         return moments
 
+    def _uncount(self, rows: list[Row], moments: list[Any]) -> None:
+        """Take back what `_moments` has done."""
+        for row in rows:
+            row.count.fill(row.count.item() - 1)
+
     def _rates(self, moment: Any, *numbers: Any) -> tuple[float, ...]:
         """A row of rates for the kernel."""
         raise NotImplementedError
@@ -232,10 +237,11 @@ class _Repeated:
 
     def again(self) -> Repeatable:
         """The step that follows in the same replay, with rates of its own."""
+        if self.table is None or self.table.alone:  # nothing is kept: each is done in its turn
+            return self.repeatable()
         following = _Repeated(self.optimizer)
-        if self.table is not None:
-            following.table = self.optimizer._again(self.table)
-            following.table.begin_with(self.table)
+        following.table = self.optimizer._again(self.table)
+        following.table.begin_with(self.table)
         return following.repeatable()
 
     def run(self) -> None:
@@ -259,9 +265,9 @@ class _Repeated:
 
     def undo(self) -> None:
         """Take back the count: the step was not taken."""
-        if self.optimizer._counted and self.table is not None:
-            for row in self.table.rows:
-                row.count.fill(row.count.item() - 1)
+        if self.table is not None:
+            for block in self.table.blocks:
+                self.optimizer._uncount(block.rows, block.moments)
 
     def keep(self) -> bool:
         """Make the kernels' calls, with the rates where `first` will put those of each step."""

@@ -50,9 +50,10 @@ def prepare(
 
 def again(entry: Entry) -> Entry:
     """The same entry in the step that follows in the same replay."""
-    function = entry.function if isinstance(entry, Action) else None
-    if isinstance(function, Repeatable) and function.again is not None:
-        return dataclasses.replace(entry, function=function.again())
+    if isinstance(entry, Action):
+        function = entry.function
+        if isinstance(function, Repeatable) and function.again is not None:
+            return dataclasses.replace(entry, function=function.again())
     return entry
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +13,8 @@ from npmlp import config
 from npmlp.errors import GraphError
 from npmlp.grad_mode import mode
 from npmlp.ops.spec import Array
-from npmlp.plan.arena import Arena, Others
-from npmlp.plan.fuse import fuse
-from npmlp.plan.prepare import again, prepare, scratch_of, written_by
-from npmlp.plan.tape import Entry, Tape, owner
-from npmlp.plan.way import Way
+from npmlp.plan.recorded import Recording, copied, each_tensor, tensors_of
+from npmlp.plan.tape import Tape
 from npmlp.recording import now
 from npmlp.tensor import Tensor
 
@@ -28,179 +22,6 @@ if TYPE_CHECKING:
     from npmlp.plan.explain import Explanation
 
 _MOST = 8  # recordings of one plan; who needs more does not repeat itself
-
-
-@dataclass
-class _Step:
-    """A step as a replay does it. Of several in a replay each has inputs and results of its own."""
-
-    entries: list[Entry]
-    inputs: list[Array]
-    result: Any
-
-
-class Recording:
-    """A step for inputs of some shapes: its calls, and what must be as it was for them to hold."""
-
-    def __init__(self, tape: Tape, inputs: list[Tensor], result: Any) -> None:
-        self._before = _Before(tape)
-        self._threads: Any = None  # the module, where there are kernels that use them
-        if config.get_kernels() == "numba":
-            from npmlp.kernels import threads
-
-            self._threads = threads
-        results = [owner(t._data) for t in _tensors(result)]
-        seen = {id(own) for own in (*results, *(owner(t._data) for t in tape.shown))}
-        entries = fuse(tape.entries, seen)
-        scratch = [scratch_of(entry) for entry in entries]
-        older = set(tape.older)
-        self.arena = Arena(entries, older | seen, scratch)
-        first = _Step(
-            [entry.on(self.arena) for entry in entries],
-            [t._data for t in inputs],
-            _each_tensor(result, lambda t: Tensor._wrap(t._data)),
-        )
-        self._steps = [first]
-        self._written = {id(owner(a)) for entry in first.entries for a in written_by(entry)}
-        self._of_each = [*map(owner, first.inputs), *results]
-        computed = {id(own) for own in results} <= set(tape.made)
-        shown = {id(owner(t._data)) for t in tape.shown}
-        self.can_be_many = computed and not any(id(own) in shown for own in results)
-        self._ways: dict[tuple[int, int], Way] = {}
-
-    @property
-    def entries(self) -> list[Entry]:
-        """What a step does."""
-        return self._steps[0].entries
-
-    @property
-    def inputs(self) -> list[Array]:
-        """The plan's own arrays for the step's inputs."""
-        return self._steps[0].inputs
-
-    def holds(self) -> bool:
-        """Whether a replay would do what the step would do now."""
-        return self._before.is_still_so()
-
-    def way(self, threads: int, steps: int = 1) -> Way:
-        """How a number of threads replays the step, or several of them."""
-        if (threads, steps) not in self._ways:
-            while len(self._steps) < steps:
-                self._steps.append(self._one_more())
-            self._ways[threads, steps] = Way(
-                [
-                    prepare(entry, scratch, threads > 1, self._written)
-                    for step in self._steps[:steps]
-                    for entry, scratch in zip(step.entries, self.arena.scratch, strict=True)
-                ],
-                threads,
-                [own for step in self._steps[:steps] for own in step.inputs],
-                lambda own: id(owner(own)) in self._written,
-            )
-        return self._ways[threads, steps]
-
-    def _one_more(self) -> _Step:
-        """The step once more, for a replay of several."""
-        first, place = self._steps[0], Others(self._of_each)
-        self._written |= {
-            id(owner(place(own))) for own in self._of_each if id(own) in self._written
-        }
-        return _Step(
-            [again(entry).on(place) for entry in first.entries],
-            [place(own) for own in first.inputs],
-            _each_tensor(first.result, lambda t: Tensor._wrap(place(t._data))),
-        )
-
-    def run(self, *inputs: list[Array]) -> tuple[list[Any], BaseException | None]:
-        """Replay the step on each of some inputs.
-
-        Returns: what the steps returned, with the new values; and the error that ended them, after
-        which there were no more.
-        """
-        steps = len(inputs)
-        arrays = inputs[0] if steps == 1 else list(itertools.chain(*inputs))
-        count = 1 if self._threads is None else self._threads.numba.get_num_threads()
-        error = None
-        # on_threads written out: a context manager costs a microsecond, of some forty in all
-        taken = count > 1 and self._threads.take()
-        try:
-            self.replay(count if taken else 1, arrays, steps)
-        except BaseException as found:
-            error = found
-            steps = self._failed // len(self.entries)
-        finally:
-            if taken:
-                self._threads.give_back()
-        return [_each_tensor(step.result, _copy) for step in self._steps[:steps]], error
-
-    @contextlib.contextmanager
-    def on_threads(self, count: int) -> Iterator[int]:
-        """Take the threads for all calls of a replay. Gives their number, 1 if others have them."""
-        if self._threads is None or count == 1 or not self._threads.take():
-            yield 1
-            return
-        try:
-            yield count
-        finally:
-            self._threads.give_back()
-
-    def replay(self, threads: int, arrays: list[Array] | None = None, steps: int = 1) -> None:
-        """Do what the step does, on the inputs of the last time or on others."""
-        self._failed = 0
-        way = self.way(threads, steps)
-        arrays = self.inputs if arrays is None else arrays
-        try:
-            if not way.begin(arrays):
-                self._ways.clear()
-                way = self.way(threads, steps)
-                way.take(arrays)
-            way.run()
-        except BaseException:
-            self._failed = way.failed
-            raise
-        way.end()
-
-
-_data, _needed = operator.attrgetter("_data"), operator.attrgetter("_requires_grad")
-_training, _grad = operator.attrgetter("training"), operator.attrgetter("_grad")
-_hooks, _pre_hooks = (operator.attrgetter(f"_forward{n}_hooks") for n in ("", "_pre"))
-_params = operator.itemgetter("params")
-
-
-class _Before:
-    """What a recording found when it was made: a replay is right while it is still so.
-
-    This is asked at every replay, so the loops over parameters and modules are those of Python's
-    own `map`, which are three times as fast as written out.
-    """
-
-    def __init__(self, tape: Tape) -> None:
-        leaves = list(tape.leaves.values())
-        self.leaves, self.arrays, self.needed = ([leaf[i] for leaf in leaves] for i in range(3))
-        self.modules, self.training = ([m[i] for m in tape.modules.values()] for i in range(2))
-        self.owners, self.grads = ([found[i] for found in tape.found] for i in range(2))
-        self.optimizers = [
-            (optimizer, [p for group in optimizer.param_groups for p in group["params"]])
-            for optimizer in {id(o): o for o in tape.optimizers}.values()
-        ]
-
-    def is_still_so(self) -> bool:
-        """Whether parameters, modules, gradients and optimizers are as they were."""
-        return (
-            all(map(operator.is_, map(_data, self.leaves), self.arrays))
-            and list(map(_needed, self.leaves)) == self.needed
-            and list(map(_training, self.modules)) == self.training
-            and not any(map(_hooks, self.modules))
-            and not any(map(_pre_hooks, self.modules))
-            and all(map(operator.is_, map(_grad, self.owners), self.grads))
-            and all(map(self._has_its_parameters, self.optimizers))
-        )
-
-    @staticmethod
-    def _has_its_parameters(found: tuple[Any, list[Tensor]]) -> bool:
-        optimizer, expected = found
-        now_ = list(itertools.chain.from_iterable(map(_params, optimizer.param_groups)))
-        return len(now_) == len(expected) and all(map(operator.is_, now_, expected))
 
 
 class Plan:
@@ -234,22 +55,29 @@ class Plan:
         return self._record(key, args)
 
     def each(self, calls: Iterable[Sequence[Any]]) -> Iterator[Any]:
-        """(self(*args) for args in calls), in as few replays as can be: see `capture`.
+        """The results of self(*args) for each args in `calls`, whose steps follow each other.
 
-        Calls of the same shapes are one replay, whatever of their results has been asked for.
+        Calls of the same shapes are one replay, which costs Python once for all of them: they have
+        been made when the first result is there. Where a step raises an error, the results of those
+        before it come first, and there are no more steps.
+
+        >>> import npmlp
+        >>> total = npmlp.zeros(2)
+        >>> plan = npmlp.capture(lambda x: total.add_(x) * 1)
+        >>> [t.tolist() for t in plan.each([(npmlp.ones(2),)] * 3)]
+        [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
         """
-        waiting = [(self._key(args), args) for args in calls]
+        waiting = [(self._key(args), args) for args in map(tuple, calls)]
         while waiting:
             key, first = waiting[0]
-            recording, count = None, 1
-            if self.reason is None and now.tape is None:
-                recording = self._found(key)
-            if recording is not None and recording.can_be_many:
-                count = sum(1 for _ in itertools.takewhile(lambda w: w[0] == key, waiting))  # noqa: B023
-            if count == 1:
+            recording = self._found(key) if self.reason is None and now.tape is None else None
+            if recording is None or not recording.can_be_many:
                 del waiting[0]
                 yield self(*first)
                 continue
+            count = 1
+            while count < len(waiting) and waiting[count][0] == key:
+                count += 1
             results, error = recording.run(*(_arrays(args) for _, args in waiting[:count]))
             del waiting[:count]
             yield from results
@@ -320,7 +148,7 @@ class Plan:
             tape.restore()
             raise
         now.tape = None
-        if any(t._requires_grad for t in _tensors(result)) and not tape.has_backward():
+        if any(t._requires_grad for t in tensors_of(result)) and not tape.has_backward():
             tape.give_up(
                 "it returns a tensor that requires a gradient and calls no backward(); call it "
                 "within the step, or compute under no_grad()"
@@ -331,7 +159,7 @@ class Plan:
             self._run_eagerly(tape.reason)
             return result
         self._recordings.setdefault(key, []).append(Recording(tape, inputs, result))
-        return _each_tensor(result, _copy)
+        return each_tensor(result, copied)
 
     def _run_eagerly(self, reason: str) -> None:
         self.reason = reason
@@ -341,34 +169,6 @@ class Plan:
 def _arrays(args: Sequence[Any]) -> list[Array]:
     """Those of a step's arguments that are tensors."""
     return [a._data for a in args if isinstance(a, Tensor)]
-
-
-def _tensors(result: Any) -> list[Tensor]:
-    """The tensors in what a step returned."""
-    if isinstance(result, Tensor):
-        return [result]
-    if isinstance(result, dict):
-        return [t for value in result.values() for t in _tensors(value)]
-    if isinstance(result, (tuple, list)):
-        return [t for value in result for t in _tensors(value)]
-    return []
-
-
-def _each_tensor(result: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """The same with another tensor for each."""
-    if isinstance(result, Tensor):
-        return function(result)
-    if isinstance(result, dict):
-        return {key: _each_tensor(value, function) for key, value in result.items()}
-    if isinstance(result, (tuple, list)):
-        parts = [_each_tensor(value, function) for value in result]
-        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
-    return result
-
-
-def _copy(t: Tensor) -> Tensor:
-    """Of a result, since the next replay writes to the same place."""
-    return Tensor._wrap(t._data.copy())
 
 
 def capture(step: Callable[..., Any], *example: Any) -> Plan:
@@ -408,13 +208,13 @@ def capture(step: Callable[..., Any], *example: Any) -> Plan:
     -----
     The results are bitwise those of the step itself. What a replay repeats is what happens to
     tensors: other things that the step does in Python, such as counting or printing, happen when it
-    is recorded and not again. A function that does several steps makes one plan of them, which
-    costs Python once for all. A learning rate, and whatever else stands in the optimizer's groups,
-    is read at every replay. Inputs of another shape, a module's other mode, a parameter that is
-    frozen or given new data: each is recorded anew. A step that cannot be repeated by a list of
-    calls, as one with a hook, with random numbers other than dropout's or with a Function of its
-    own, goes on running as it is; a warning and `plan.reason` say why. A plan has one set of arrays
-    and is for one thread at a time.
+    is recorded and not again. `plan.each` makes many steps in one replay. A learning rate, and
+    whatever else stands in the optimizer's groups, is read at every replay. Inputs of another
+    shape, a module's other mode, a parameter that is frozen or given new data: each is recorded
+    anew. A step that cannot be repeated by a list of calls, as one with a hook, with random numbers
+    other than those of dropout and augmentation, or with a Function of its own, goes on running as
+    it is; a warning and `plan.reason` say why. A plan has one set of arrays and is for one thread
+    at a time.
     """
     plan = Plan(step)
     if example:

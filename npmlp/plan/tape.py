@@ -120,6 +120,15 @@ def set_grad(leaf: Any, grad: Any) -> None:
     leaf._grad = grad
 
 
+def grads_given(entries: Iterable[Entry]) -> dict[int, Any]:
+    """The .grad that each leaf has after the entries, by id of the leaf, where they give it one."""
+    return {
+        id(entry.arguments[0]): entry.arguments[1]
+        for entry in entries
+        if isinstance(entry, Action) and entry.function is set_grad
+    }
+
+
 def _arrays(values: Sequence[Any]) -> list[Array]:
     return [x for x in values if isinstance(x, np.ndarray)]
 

@@ -56,7 +56,7 @@ class Way:
             if is_compiled:
                 from npmlp.kernels.program import Program
 
-                programs.append(Program(made, threads))
+                programs.append(Program(made, threads, self._copy_inputs))
                 self.calls.append(programs[-1])
                 self._entries.append(list(entries))
             else:
@@ -83,14 +83,18 @@ class Way:
                     good = False
             except BaseException:  # a label out of range: the step fails where it would have
                 self.failed = i
-                self._do_before(i, arrays)
+                self._do_before(i)
                 raise
         return good
 
-    def _do_before(self, entry: int, arrays: Sequence[Array]) -> None:
+    def _copy_inputs(self) -> None:
+        """Put the inputs into the plan's own arrays, where calls from Python read them."""
+        for its in self._inputs:
+            np.copyto(its.own, its.array)
+
+    def _do_before(self, entry: int) -> None:
         """What the step does until it comes to an entry."""
-        for its, array in zip(self._inputs, arrays, strict=True):
-            np.copyto(its.own, array)
+        self._copy_inputs()
         for prepared in self.prepared[:entry]:
             for call in prepared.calls:
                 call.make()
@@ -105,12 +109,12 @@ class Way:
             began = clock()
             call.function(*call.arguments)
             taken[i] += clock() - began
-        for entries, call in zip(self._entries, self.calls, strict=True):
+        for entries, group in zip(self._entries, self.calls, strict=True):
             began = clock()
-            if hasattr(call, "seconds"):
-                each, _ = call.seconds()
+            if hasattr(group, "seconds"):
+                each, _ = group.seconds()
             else:
-                call()
+                group()
                 each = [clock() - began]
             for i, one in zip(entries, each, strict=True):
                 taken[i] += one
@@ -146,13 +150,14 @@ class _Input:
     """An input: programs read it where it is, if they alone do; otherwise it is copied."""
 
     def __init__(self, own: Array, programs: Sequence[Any]) -> None:
-        self.own = own
+        self.own = self.array = own
         self._address = self._now = address_of(own)
         found = [program.places_of(own) for program in programs]
         self._words = [(code, at, offset) for each in found for code, at, offset in each]
 
     def take(self, array: Array) -> None:
         """Have this array read."""
+        self.array = array
         address = self._address
         if array is not self.own:
             if self._words and array.strides == self.own.strides and array.flags.aligned:

@@ -6,7 +6,7 @@ import numpy as np
 
 import npmlp
 from npmlp import models, nn, optim, recipes
-from npmlp.engine import build_optimizer
+from npmlp.from_recipe import build_optimizer
 
 
 class Training:

@@ -326,3 +326,43 @@ def test_skip_computes_no_samples_and_counts_what_is_left():
     with pytest.raises(ValueError, match="expected 0 or more"):
         batches.skip(-1)
     assert len(batches) == 4
+
+
+# ---- the order without the samples ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shuffle": True},
+        {"shuffle": True, "drop_last": True},
+        {"shuffle": False},
+        {"shuffle": True, "generator": True},
+        {"sampler": lambda data: ours.RandomSampler(data, replacement=True, num_samples=70)},
+        {"sampler": lambda data: ours.RandomSampler(data, num_samples=150)},
+        {"sampler": lambda data: ours.RandomSampler(data, num_samples=13)},
+        {"sampler": lambda data: [3, 1, 4, 1, 5, 9, 2, 6]},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("skipped", [0, 1, 2])
+def test_indices_alone_are_those_of_the_samples(options, skipped):
+    data = Numbers(50)
+    kept = dict(options)
+
+    def batches(indices):
+        npmlp.manual_seed(7)
+        g = npmlp.Generator().manual_seed(8)
+        if "generator" in kept:
+            kept["generator"] = g
+        if "sampler" in kept:
+            kept["sampler"] = options["sampler"](data)
+        found = []
+        for _ in range(2):
+            batches = iter(ours.DataLoader(data, batch_size=4, **kept))
+            batches.skip(skipped)
+            some = batches.indices() if indices else batches
+            found += [[int(i) for i in batch] for batch in some]
+        return found, npmlp.rand(3).tolist(), npmlp.rand(3, generator=g).tolist()
+
+    assert batches(True) == batches(False)

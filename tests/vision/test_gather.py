@@ -10,9 +10,10 @@ import pytest
 
 import npmlp
 from npmlp import config, recipes
-from npmlp.errors import ShapeError
+from npmlp.errors import OutsideSubsetError, ShapeError
 from npmlp.kernels.augment import normalised
 from npmlp.kernels.vectors import VECTOR_BYTES
+from npmlp.utils.data import default_collate
 from npmlp.vision import transforms as T
 from npmlp.vision.datasets import Images
 from npmlp.vision.transforms import gather
@@ -86,7 +87,7 @@ def test_three_means_for_one_channel_are_refused_in_a_batch_too(kernels):
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_the_kernel_takes_the_transforms_of_every_recipe(name):
-    from npmlp.engine import train_transform
+    from npmlp.from_recipe import train_transform
     from npmlp.vision.images import FASHION_MNIST_FACTS
 
     transform = train_transform(recipes.RECIPES[name], FASHION_MNIST_FACTS)
@@ -123,7 +124,7 @@ def test_the_numpy_kernels_compile_nothing():
     code = (
         "import sys, numpy as np\n"
         "from npmlp import recipes\n"
-        "from npmlp.engine import train_transform\n"
+        "from npmlp.from_recipe import train_transform\n"
         "from npmlp.vision.datasets import Images\n"
         "from npmlp.vision.images import FASHION_MNIST_FACTS as facts\n"
         "t = train_transform(recipes.RECIPES['residual'], facts)\n"
@@ -168,3 +169,72 @@ def test_many_images_on_threads_have_the_same_bits(steps, threads):
     npmlp.manual_seed(8)
     expected = gather.apply_steps(FUSED[steps], SQUARE[order])
     assert found.tobytes() == expected.tobytes()
+
+
+# ---- taken within a step -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("steps", [*FUSED, *OTHER])
+def test_images_taken_in_a_step_are_those_of_a_loader(steps, threads, kernels):
+    """In a plan's replays, too, with a dropout that draws in between."""
+    before = npmlp.get_num_threads()
+    npmlp.set_num_threads(threads)
+    data = Images(SQUARE, LABELS, T.Compose((FUSED | OTHER)[steps]))
+    rounds = [RNG.permutation(50)[:20] for _ in range(5)]
+
+    def with_noise(x, y):
+        return npmlp.nn.functional.dropout(x, 0.3), y + 1
+
+    npmlp.manual_seed(5)
+    expected = [with_noise(*default_collate(data.__getitems__(r.tolist()))) for r in rounds]
+    after = npmlp.get_rng_state().numpy().tobytes()
+    npmlp.manual_seed(5)
+    plan = npmlp.capture(lambda index: with_noise(*data.take(index)))
+    calls = [(npmlp.from_numpy(r),) for r in rounds]
+    found = [plan(*calls[0]), plan(*calls[1]), *plan.each(calls[2:])]
+    npmlp.set_num_threads(before)
+    assert plan.reason is None
+    for (x, y), (its_x, its_y) in zip(found, expected, strict=True):
+        assert x.numpy().tobytes() == its_x.numpy().tobytes()
+        assert y.tolist() == its_y.tolist()
+    assert npmlp.get_rng_state().numpy().tobytes() == after
+
+
+def test_an_index_beyond_the_images_is_found_in_a_replay_too(kernels):
+    data = Images(SQUARE, LABELS, T.Compose([TENSOR]))
+    plan = npmlp.capture(data.take, npmlp.tensor([3, 4]))
+    for bad in (50, 2**40):
+        with pytest.raises(IndexError):
+            plan(npmlp.tensor([3, bad]))
+        with pytest.raises(IndexError):
+            data.take(npmlp.tensor([3, bad]))
+
+
+def test_classes_that_a_step_takes_are_checked(kernels):
+    data = Images(SQUARE, np.arange(50), T.Compose([TENSOR]))
+    linear = npmlp.nn.Linear(784, 10)
+
+    def step(index):
+        x, y = data.take(index)
+        return npmlp.nn.functional.cross_entropy(linear(x.flatten(1)), y).detach()
+
+    with npmlp.no_grad():
+        plan = npmlp.capture(step, npmlp.tensor([3, 9]))
+        assert np.isfinite(plan(npmlp.tensor([0, 1])).item())
+        with pytest.raises(ValueError, match="class"):
+            plan(npmlp.tensor([10, 1]))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        Images(SQUARE, LABELS, T.Compose([TENSOR]), target_transform=lambda y: y + 1),
+        Images(SQUARE, LABELS, T.Compose([T.Lambda(lambda x: x), TENSOR])),
+        Images(SQUARE, LABELS),
+    ],
+    ids=["target_transform", "single images", "no Tensor"],
+)
+def test_what_cannot_be_taken_in_a_step_says_so(data):
+    with pytest.raises(OutsideSubsetError, match="a DataLoader takes any"):
+        data.take(npmlp.tensor([1]))

@@ -86,7 +86,7 @@ def test_predictions_are_of_the_images_that_the_run_reports(runs, arch):
 
 def test_the_network_of_a_run_gives_its_predictions(runs):
     from npmlp import functions, no_grad
-    from npmlp.engine import one_image
+    from npmlp.from_recipe import one_image
     from npmlp.predictions import facts_of
 
     model, found = network_of(runs["lenet"]), predictions_of(runs["lenet"])

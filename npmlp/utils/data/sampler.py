@@ -162,17 +162,17 @@ class BatchSampler(Sampler[list[int]]):
 
     def arrays(self) -> Iterator[Any]:
         """The same in arrays where the sampler has one order for a pass, else as lists."""
-        sampler = self.sampler
-        if type(sampler) is not RandomSampler or type(self) is not BatchSampler:
+        sampler, size = self.sampler, self.batch_size
+        if type(self) is not BatchSampler or type(sampler) is not RandomSampler:
             yield from self
-        elif sampler.replacement or sampler.num_samples != len(sampler.data_source):
+            return
+        if sampler.replacement or sampler.num_samples != len(sampler.data_source):
             yield from self
-        else:
-            size = self.batch_size
-            for order in sampler.orders():
-                last = len(order) - len(order) % size if self.drop_last else len(order)
-                for first in range(0, last, size):
-                    yield order[first : first + size]
+            return
+        for order in sampler.orders():
+            last = len(order) - len(order) % size if self.drop_last else len(order)
+            for first in range(0, last, size):
+                yield order[first : first + size]
 
     def __len__(self) -> int:
         n = len(self.sampler)  # type: ignore[arg-type]
