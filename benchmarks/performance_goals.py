@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from compare import RESULTS, geometric_mean
 
@@ -87,6 +87,20 @@ class Measured:
 
     def __init__(self, folder: Path = RESULTS) -> None:
         self.folder = folder
+
+    @classmethod
+    def on_other_machines(cls, folder: Path = RESULTS) -> list[Self]:
+        """What was measured elsewhere, and was moved to a folder of its own."""
+        return [cls(each) for each in sorted((folder / "other-machines").glob("*"))]
+
+    def processor(self) -> str:
+        """The name of the processor, and how wide its vectors are."""
+        for goal in GOALS:
+            found = self.read(goal.result)
+            if found is not None:
+                m = found["machine"]
+                return f"{m['processor']}{', ' + m['vectors'] if m['vectors'] else ''}"
+        return "not measured"
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A result's content, or None where it is missing or not complete."""

@@ -34,11 +34,24 @@ def settled(found: dict[str, Any]) -> str:
     return f"{duration(found['seconds'])} ({describe(found['setting'])})"
 
 
+def judged(goal: Goal, measured: Measured) -> tuple[str, str]:
+    """What was measured for a goal, and whether that is enough."""
+    value = measured.value(goal)
+    if value is None:
+        return DASH, "not measured"
+    shown = f"{value:.2f}{goal.unit}"
+    if not goal.is_met(value, goal.must):
+        return shown, "**SHORT**"
+    reached = goal.aim is not None and goal.is_met(value, goal.aim)
+    return shown, "aim reached" if reached else "reached"
+
+
 class Tables:
     """What the template asks for."""
 
     def __init__(self, measured: Measured) -> None:
         self.measured = measured
+        self.others = Measured.on_other_machines(measured.folder)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The rows of a result, none where it is not complete."""
@@ -53,17 +66,7 @@ class Tables:
         """Every goal beside what was measured."""
         table = []
         for goal in GOALS:
-            value = self.measured.value(goal)
-            if value is None:
-                shown, verdict = DASH, "not measured"
-            else:
-                shown = f"{value:.2f}{goal.unit}"
-                if not goal.is_met(value, goal.must):
-                    verdict = "**SHORT**"
-                elif goal.aim is not None and goal.is_met(value, goal.aim):
-                    verdict = "aim reached"
-                else:
-                    verdict = "reached"
+            shown, verdict = judged(goal, self.measured)
             table.append(
                 {
                     "what": goal.what, "must": bound(goal, goal.must),
@@ -71,6 +74,16 @@ class Tables:
                 }
             )  # fmt: skip
         return table
+
+    def elsewhere(self) -> list[list[str]]:
+        """The same goals on this machine and on others: a line for each, the machines before."""
+        everywhere = [self.measured, *self.others]
+        lines = [
+            [goal.what, bound(goal, goal.must)]
+            + [" ".join(each) for each in (judged(goal, one) for one in everywhere)]
+            for goal in GOALS
+        ]
+        return [["what", "must reach", *(one.processor() for one in everywhere)], *lines]
 
     def machines(self) -> list[str]:
         """What the results were measured on and with, each different one once."""

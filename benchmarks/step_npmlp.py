@@ -38,18 +38,14 @@ def build(case: Case, how: str) -> Training:
         optimizer.step()
         return loss
 
-    def steps(*batches: npmlp.Tensor) -> list[npmlp.Tensor]:
-        return [step(x, y) for x, y in zip(batches[::2], batches[1::2], strict=True)]
-
     batches = [
         (npmlp.from_numpy(images[i].copy()), npmlp.from_numpy(labels[i].copy()))
         for i in range(BATCHES)
     ]
     if how == "plan-8":
-        all_of_them = [tensor for batch in batches for tensor in batch]
-        planned = npmlp.capture(steps, *all_of_them)
+        planned = npmlp.capture(step, *batches[0])
         return Training(
-            lambda i: planned(*all_of_them),
+            lambda i: list(planned.each(batches)),
             lambda losses: [float(loss.item()) for loss in losses],
             BATCHES,
         )

@@ -343,8 +343,10 @@ def test_skip_computes_no_samples_and_counts_what_is_left():
         {"sampler": lambda data: ours.RandomSampler(data, num_samples=13)},
         {"sampler": lambda data: [3, 1, 4, 1, 5, 9, 2, 6]},
     ],
-    ids=str,
-)
+    ids=[
+        "shuffled", "no last", "in order", "generator", "replacement", "thrice", "some", "given",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("skipped", [0, 1, 2])
 def test_indices_alone_are_those_of_the_samples(options, skipped):
     data = Numbers(50)
