@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from npmlp import types
+from npmlp import config, types
 from npmlp._mt19937 import MersenneTwister, RandomError
 from npmlp._torch_math import fma32, fma64, normals_from_uniforms
 from npmlp.errors import DTypeError, OutsideSubsetError, ShapeError
@@ -155,7 +155,7 @@ class Generator(MersenneTwister):
 
         Returns: as keep_dropout_mask.
         """
-        if not (self._compiled(out.size) and _fuses(out.dtype)):
+        if config.get_kernels() != "numba" or not _fuses(out.dtype):
             return False
         one, zero = out.dtype.type(1), out.dtype.type(0)
         self._keep(_UNIFORM[out.itemsize], out.reshape(-1), one, zero, one)
@@ -264,9 +264,10 @@ class Generator(MersenneTwister):
     def keep_dropout_mask(self, p: float, out: NDArray[np.bool_]) -> bool:
         """`dropout_mask` as a call that a plan keeps (npmlp.kernels.calls).
 
-        Returns: whether it could be kept; where the compiled loops do not draw the mask it cannot.
+        Returns: whether it could be kept; where nothing is drawn, and without the compiled loops,
+        it cannot.
         """
-        if p in (0, 1) or not self._compiled(out.size):
+        if p in (0, 1) or config.get_kernels() != "numba":
             return False
         self._keep("bernoulli", out.reshape(-1), _threshold(1 - p))
         return True
