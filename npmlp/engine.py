@@ -274,13 +274,13 @@ class NpmlpEngine:
         for hook in hooks:
             hook.remove()
         found = f"the loss is {loss}" if not math.isfinite(loss) else "the loss was not finite"
-        name = self.not_finite()
-        if name is not None:
-            return NotFiniteError(f"{found}, and {name} is not finite since the step before")
         if not np.isfinite(x.numpy()).all():
             return NotFiniteError(
                 f"{found}, and the input has values that are not finite", advice="look at the data"
             )
+        name = self.not_finite()
+        if name is not None:
+            return NotFiniteError(f"{found}, and {name} is not finite since the step before")
         where = f"first in the output of {culprit[0]}" if culprit else "in the loss itself"
         return NotFiniteError(f"{found}, {where}")
 

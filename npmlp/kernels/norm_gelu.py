@@ -19,7 +19,7 @@ from numba.extending import overload
 from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
-from npmlp.kernels.elementwise import gelu_of_32, gelu_of_64, gelu_slope_32, gelu_slope_64
+from npmlp.kernels.gelu import gelu_of_32, gelu_of_64, gelu_slope_32, gelu_slope_64
 from npmlp.kernels.scratch import SUM_BYTES
 from npmlp.kernels.strips import affine_strip, back_strip, kept_strip, normal_strip, total_strip
 from npmlp.kernels.vectors import wide

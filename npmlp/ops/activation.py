@@ -119,7 +119,7 @@ GELU = OpSpec(
     forward=gelu_forward,
     backward=gelu_backward,
     layout=gelu_layout,
-    kernels={"numba": Kernel("elementwise", "gelu", when=float_kernel)},
+    kernels={"numba": Kernel("gelu", "gelu", when=float_kernel)},
     samples=lambda rng: [
         Sample((x,), {"approximate": how})
         for x in some_shapes(rng, 2.0)

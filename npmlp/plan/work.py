@@ -22,7 +22,7 @@ class Work(NamedTuple):
 
 
 # operations for an entry of the output, forward and backward. exp, erf and the like are counted as
-# the operations of the polynomials that compute them here (kernels/elementwise.py)
+# the operations of the polynomials that compute them here (kernels/gelu.py)
 _EACH = {
     "relu": (1, 1),
     "gelu": (26, 40),
