@@ -76,14 +76,15 @@ class Tables:
         return table
 
     def elsewhere(self) -> list[list[str]]:
-        """The same goals on this machine and on others: a line for each, the machines before."""
+        """The same goals above and on other machines: a line for each, the machines before."""
         everywhere = [self.measured, *self.others]
+        names = (f"{one.processor()} ({one.folder.name})" for one in self.others)
         lines = [
             [goal.what, bound(goal, goal.must)]
             + [" ".join(each) for each in (judged(goal, one) for one in everywhere)]
             for goal in GOALS
         ]
-        return [["what", "must reach", *(one.processor() for one in everywhere)], *lines]
+        return [["what", "must reach", "above", *names], *lines]
 
     def machines(self) -> list[str]:
         """What the results were measured on and with, each different one once."""

@@ -124,6 +124,21 @@ def test_the_page_says_plainly_where_a_goal_is_missed(tmp_path: Path) -> None:
     assert verdicts(tmp_path)["command line to first step, warm"] == "**SHORT**"
 
 
+def test_another_machine_has_a_column_of_its_own(tmp_path: Path) -> None:
+    from performance_goals import Measured
+    from performance_page import render
+
+    write(tmp_path, "step", [step_row(2.0, 4.0)])
+    assert "On other machines" not in render(Measured(tmp_path))
+    elsewhere = tmp_path / "other-machines" / "old-one"
+    elsewhere.mkdir(parents=True)
+    write(elsewhere, "step", [step_row(3.1, 1.9)])
+    page = render(Measured(tmp_path))
+    assert "(old-one) |" in page
+    assert "beside the best PyTorch | ≥ 3× | 2.00× **SHORT** | 3.10× reached |" in page
+    assert "beside the best JAX | ≥ 2× | 4.00× aim reached | 1.90× **SHORT** |" in page
+
+
 def test_a_peer_that_was_not_there_and_a_run_that_was_stopped_count_as_not_measured(
     tmp_path: Path,
 ) -> None:
