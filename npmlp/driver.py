@@ -187,38 +187,33 @@ class Driver:
     def _epoch(self, stop: StopRequests) -> None:
         p = self.position
         began, done = time.perf_counter(), p["epoch_seconds"]
-        steps = self._steps()
-        while True:
-            step_began = time.perf_counter()
-            try:
-                scores = next(steps, None)
-            except NotFiniteError as error:
-                raise self._diverged(error, self.steps_done + 1) from None
-            if scores is None:
-                break
-            for score in scores:
-                p["loss_sum"] += score.loss * score.count
-                p["correct"] += score.correct
-                p["count"] += score.count
-            p["batch"] += len(scores)
-            self.steps_done += len(scores)
-            now = time.perf_counter()
-            p["train_seconds"] += now - self.step_ended
-            self.step_ended = now
-            p["epoch_seconds"] = done + now - began
-            self.progress.batch(
-                p["batch"],
-                p["loss_sum"] / p["count"],
-                p["correct"] / p["count"],
-                self.engine.lr,
-                sum(score.count for score in scores) / (now - step_began),
-            )
-            if stop.requested:
-                self._save()
-                raise Stopped(self.folder)
-            if now - self.saved_at > self.checkpoint_seconds:
-                self._save()
-                self.step_ended = time.perf_counter()
+        try:
+            for scores in self._steps():
+                for score in scores:
+                    p["loss_sum"] += score.loss * score.count
+                    p["correct"] += score.correct
+                    p["count"] += score.count
+                p["batch"] += len(scores)
+                self.steps_done += len(scores)
+                now = time.perf_counter()
+                took, self.step_ended = now - self.step_ended, now
+                p["train_seconds"] += took
+                p["epoch_seconds"] = done + now - began
+                self.progress.batch(
+                    p["batch"],
+                    p["loss_sum"] / p["count"],
+                    p["correct"] / p["count"],
+                    self.engine.lr,
+                    sum(score.count for score in scores) / took,
+                )
+                if stop.requested:
+                    self._save()
+                    raise Stopped(self.folder)
+                if now - self.saved_at > self.checkpoint_seconds:
+                    self._save()
+                    self.step_ended = time.perf_counter()
+        except NotFiniteError as error:
+            raise self._diverged(error, self.steps_done + 1) from None
         self._end_epoch(began, done)
 
     def _steps(self) -> Iterator[list[Score]]:

@@ -20,10 +20,13 @@ config.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def settings_are_restored() -> Iterator[None]:
-    kernels, dtype = config.get_kernels(), npmlp.get_default_dtype()
+    kernels, threads = config.get_kernels(), config.get_num_threads()
+    dtype, torchs = npmlp.get_default_dtype(), torch.get_default_dtype()
     yield
     config.set_kernels(kernels)
+    config.set_num_threads(threads)
     npmlp.set_default_dtype(dtype)
+    torch.set_default_dtype(torchs)
 
 
 @pytest.fixture(params=["numpy", "numba"])

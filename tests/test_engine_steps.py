@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import npmlp
-from npmlp import config
 from npmlp import engine as engine_module
 from npmlp.engine import AT_ONCE, NpmlpEngine
 from npmlp.engine_protocol import NotFiniteError
 from npmlp.recipes import RECIPES, Recipe
 from reference_torch.engine import TorchEngine
-
-
-@pytest.fixture(autouse=True)
-def settings_afterwards() -> Iterator[None]:
-    kernels, threads = config.get_kernels(), npmlp.get_num_threads()
-    yield
-    npmlp.set_kernels(kernels)
-    npmlp.set_num_threads(threads)
-    torch.set_default_dtype(torch.float32)  # npmlp's is put back by conftest
 
 
 def trained(engine: Any, one_by_one: bool, epochs: int = 2, skip: int = 0) -> Any:

@@ -5,12 +5,10 @@ split and schedule: in float64 the losses are the same.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from npmlp.engine import NpmlpEngine
 from npmlp.recipes import RECIPES, Recipe
@@ -19,12 +17,6 @@ from reference_torch.engine import TorchEngine
 
 EPOCHS, STEPS = 3, 10
 BATCH = 8  # small, to be quick; the recipes' own sizes change nothing of the rules
-
-
-@pytest.fixture(autouse=True)
-def default_dtype_afterwards() -> Iterator[None]:
-    yield
-    torch.set_default_dtype(torch.float32)  # npmlp's is put back by conftest
 
 
 def trajectory(engine: Any) -> tuple[list[float], list[float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,6 @@ from reference_torch.batches import Augmentation, Images
 from reference_torch.one_by_one import OneByOne
 
 MEAN, DEVIATION = 0.2860, 0.3530
-
-
-@pytest.fixture(autouse=True)
-def default_dtype_afterwards() -> Iterator[None]:
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture(scope="module")

@@ -106,9 +106,7 @@ class Arena:
         own = owner(array)
         if id(own) not in self._spans:
             return array
-        offset = _address(array) - _address(own)
-        at = self._spans[id(own)].at + offset
-        return np.ndarray(array.shape, array.dtype, self.memory, at, array.strides)
+        return _moved(array, own, self.memory, self._spans[id(own)].at)
 
 
 class Others:
@@ -124,10 +122,13 @@ class Others:
         """An array of the one step where the other has it."""
         own = owner(array)
         memory = self._memory.get(id(own))
-        if memory is None:
-            return array
-        offset = _address(array) - _address(own)
-        return np.ndarray(array.shape, array.dtype, memory, offset, array.strides)
+        return array if memory is None else _moved(array, own, memory)
+
+
+def _moved(array: Array, own: Array, memory: Array, at: int = 0) -> Array:
+    """A view of `own` in other memory, where `own` begins at byte `at`."""
+    at += _address(array) - _address(own)
+    return np.ndarray(array.shape, array.dtype, memory, at, array.strides)
 
 
 def _address(array: Array) -> int:

@@ -75,6 +75,7 @@ class Way:
         Returns: whether this way still does what the step does; if not, make another, and have it
         `take` the inputs.
         """
+        self.failed = 0
         self.take(arrays)
         good = True
         for i, call in self._first:

@@ -11,14 +11,6 @@ from npmlp.plan.in_step import require_finite
 from tests.plan.trainings import assert_alike, batches, of_recipe, recorded, small
 
 
-@pytest.fixture(autouse=True)
-def settings():
-    kernels, threads = config.get_kernels(), config.get_num_threads()
-    yield
-    config.set_kernels(kernels)
-    config.set_num_threads(threads)
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["vanilla", "vanilla-xavier-aug-dropout", "lenet", "residual"])

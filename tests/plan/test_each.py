@@ -4,19 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from plan.trainings import Training, batches, small
 
 import npmlp
-from npmlp import config, nn, optim
+from npmlp import nn, optim
 from npmlp.plan import recorded
-
-
-@pytest.fixture(autouse=True)
-def settings():
-    kernels, threads = config.get_kernels(), npmlp.get_num_threads()
-    yield
-    npmlp.set_kernels(kernels)
-    npmlp.set_num_threads(threads)
+from tests.plan.trainings import batches, small
 
 
 @pytest.fixture
@@ -225,4 +217,3 @@ def test_more_steps_than_before_and_fewer():
     expected = [plain.step(*batch)[0].item() for group in groups for batch in group]
     assert found == expected
     assert training.state() == plain.state()
-    assert isinstance(training, Training)

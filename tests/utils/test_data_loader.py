@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from both_sides import SIDES, Numbers, lists, on_both
 
@@ -368,3 +369,22 @@ def test_indices_alone_are_those_of_the_samples(options, skipped):
         return found, npmlp.rand(3).tolist(), npmlp.rand(3, generator=g).tolist()
 
     assert batches(True) == batches(False)
+
+
+@pytest.mark.parametrize("whole_batches", [True, False])
+def test_arrays_of_ones_own_sampler_reach_the_dataset_as_they_are(whole_batches):
+    order = [np.array([2, 0]), np.array([1, 3])]
+
+    class Data(Numbers):
+        def __getitem__(self, index):
+            seen.append(type(index))
+            return index
+
+        def __getitems__(self, indices):
+            seen.append(type(indices))
+            return [0] * len(indices)
+
+    seen: list = []
+    options = {"batch_sampler" if whole_batches else "sampler": order}
+    list(ours.DataLoader(Data(4), **options, **({} if whole_batches else {"batch_size": None})))
+    assert seen == [np.ndarray, np.ndarray]

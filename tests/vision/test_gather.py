@@ -178,7 +178,6 @@ def test_many_images_on_threads_have_the_same_bits(steps, threads):
 @pytest.mark.parametrize("steps", [*FUSED, *OTHER])
 def test_images_taken_in_a_step_are_those_of_a_loader(steps, threads, kernels):
     """In a plan's replays, too, with a dropout that draws in between."""
-    before = npmlp.get_num_threads()
     npmlp.set_num_threads(threads)
     data = Images(SQUARE, LABELS, T.Compose((FUSED | OTHER)[steps]))
     rounds = [RNG.permutation(50)[:20] for _ in range(5)]
@@ -193,7 +192,6 @@ def test_images_taken_in_a_step_are_those_of_a_loader(steps, threads, kernels):
     plan = npmlp.capture(lambda index: with_noise(*data.take(index)))
     calls = [(npmlp.from_numpy(r),) for r in rounds]
     found = [plan(*calls[0]), plan(*calls[1]), *plan.each(calls[2:])]
-    npmlp.set_num_threads(before)
     assert plan.reason is None
     for (x, y), (its_x, its_y) in zip(found, expected, strict=True):
         assert x.numpy().tobytes() == its_x.numpy().tobytes()

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Self, TypeVar
 
-import numpy as np
-
 from npmlp import random
 from npmlp.errors import OutsideSubsetError
 from npmlp.utils.data.collate import default_collate, default_convert
@@ -172,7 +170,9 @@ class DataLoaderIter(Iterator[Any]):
     def __init__(self, loader: DataLoader[Any]) -> None:
         self._loader = loader
         sampler = loader.index_sampler
-        self._indices = sampler.arrays() if isinstance(sampler, BatchSampler) else iter(sampler)
+        arrays = sampler.arrays() if isinstance(sampler, BatchSampler) else None
+        self._in_arrays = arrays is not None  # of our own making
+        self._indices: Iterator[Any] = iter(sampler) if arrays is None else arrays
         (loader.generator or random.default_generator).random63()  # PyTorch's seed for workers
         self.position = 0  # batches given or skipped
 
@@ -184,7 +184,7 @@ class DataLoaderIter(Iterator[Any]):
 
     def __next__(self) -> Any:
         index = next(self._indices)
-        if isinstance(index, np.ndarray):
+        if self._in_arrays:
             index = index.tolist()  # what a dataset of one's own expects
         loader = self._loader
         if loader.batch_sampler is None:

@@ -160,19 +160,20 @@ class BatchSampler(Sampler[list[int]]):
                 return
             yield batch
 
-    def arrays(self) -> Iterator[Any]:
-        """The same in arrays where the sampler has one order for a pass, else as lists."""
-        sampler, size = self.sampler, self.batch_size
+    def arrays(self) -> Iterator[NDArray[np.int64]] | None:
+        """The same as arrays, where they are cut of one random order for a pass; else None."""
+        sampler = self.sampler
         if type(self) is not BatchSampler or type(sampler) is not RandomSampler:
-            yield from self
-            return
+            return None
         if sampler.replacement or sampler.num_samples != len(sampler.data_source):
-            yield from self
-            return
-        for order in sampler.orders():
-            last = len(order) - len(order) % size if self.drop_last else len(order)
-            for first in range(0, last, size):
-                yield order[first : first + size]
+            return None
+        return itertools.chain.from_iterable(map(self._cut, sampler.orders()))
+
+    def _cut(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """An order in batches."""
+        size = self.batch_size
+        last = len(order) - len(order) % size if self.drop_last else len(order)
+        return (order[first : first + size] for first in range(0, last, size))
 
     def __len__(self) -> int:
         n = len(self.sampler)  # type: ignore[arg-type]

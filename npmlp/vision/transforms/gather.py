@@ -43,10 +43,8 @@ def gather_batch(
     ------
     IndexError: an index beyond the images.
     """
-    order = None
     dtype = get_default_dtype().numpy
-    if config.get_kernels() == "numba" and images.flags.c_contiguous and index.size:
-        order = _kernels_order(steps, dtype)
+    order = _order_for(steps, images, index, dtype)
     if order is None:
         return apply_steps(steps, images.take(index, axis=0))
     if index.view(np.uint64).max() >= len(images):  # a negative one is larger than any
@@ -90,9 +88,7 @@ def _will_draw(*_: Any) -> None:
 
 
 def _take_later(steps: Any, images: Array, labels: Array, index: Array, x: Array, y: Array) -> bool:
-    order = None
-    if config.get_kernels() == "numba" and images.flags.c_contiguous and index.size:
-        order = _kernels_order(steps, x.dtype)
+    order = _order_for(steps, images, index, x.dtype)
     if order is None:
         return False
     from npmlp.kernels.augment import check_places, take_labels
@@ -158,6 +154,15 @@ def _number(value: Any) -> float | None:
     if isinstance(value, (tuple, list)) and len(value) == 1:
         (value,) = value
     return float(value) if isinstance(value, (int, float)) else None
+
+
+def _order_for(
+    steps: Sequence[BatchTransform], images: Array, index: Array, dtype: np.dtype[Any]
+) -> _Order | None:
+    """The steps as the kernel takes them, if it can be used."""
+    if config.get_kernels() == "numba" and images.flags.c_contiguous and index.size:
+        return _kernels_order(steps, dtype)
+    return None
 
 
 def _kernels_order(steps: Sequence[BatchTransform], dtype: np.dtype[Any]) -> _Order | None:
