@@ -42,6 +42,7 @@ def figure(found: dict[str, Any]) -> Any:
     )
     axes.set_ylabel("GFLOP/s")
     axes.set_title(f"out (N×M) = a (N×K) b (K×M), {found['dtype']}", fontsize=10)
+    axes.set_ylim(top=1.25 * axes.get_ylim()[1])  # room for the legend above all bars and lines
     axes.legend(fontsize=7, ncols=2)
     return made
 
