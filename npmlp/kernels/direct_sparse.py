@@ -26,6 +26,7 @@ from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.ladder import Array
 from npmlp.kernels.patches import add_patches, sum_patches
 from npmlp.kernels.scratch import CHUNKS, SUM_BYTES
+from npmlp.kernels.vectors import MANY_REGISTERS
 
 _ROWS = 5  # lines of a tile
 
@@ -119,6 +120,7 @@ def _width(s: Any, itemsize: int) -> int:
 
 def _tiles(vectors: int, width: int) -> Any:
     """Compile both tiles for so many vectors of so many bytes."""
+    at_once = vectors if MANY_REGISTERS else 1  # of sums, which all have registers
 
     @njit(cache=True)
     def both(
@@ -127,11 +129,18 @@ def _tiles(vectors: int, width: int) -> Any:
         gradient: Array,
     ) -> None:  # fmt: skip
         """Some lines and vectors of the patches, for dweight and for dx, where that is wanted."""
-        if sums.size:
+        if sums.size and at_once == vectors:
             sum_patches(  # type: ignore[call-arg]
                 _ROWS, vectors, width, R, values, positions, count, image, at, down, sums, s_at,
                 wide, totals, t_at,
             )  # fmt: skip
+        elif sums.size:
+            for v in range(vectors):
+                first = v * width // sums.itemsize
+                sum_patches(  # type: ignore[call-arg]
+                    _ROWS, 1, width, R, values, positions, count, image, at + first, down, sums,
+                    s_at + first, wide, totals, t_at + v,
+                )  # fmt: skip
         if gradient.size:
             add_patches(  # type: ignore[call-arg]
                 _ROWS, vectors, width, R, values, positions, count, lines, w_at, wide, gradient,
@@ -206,7 +215,7 @@ def sparse_backward(
                         while j < wide:
                             at, s_at = r * down + j, (k * s.kh + r) * wide + j
                             w_at = (k * rows + r) * wide + j
-                            # one tile adds up the entries as well; what others find is not read
+                            # one vector adds up the entries as well; what others find is not read
                             b_at = channel * lanes + (0 if r + j == 0 else 1)
                             step = min(2 * lanes, wide - j)
                             if wide < lanes:

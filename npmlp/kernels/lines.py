@@ -4,7 +4,8 @@ its time on such a line before it begins; here a line is a few vectors, the last
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -13,7 +14,18 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from npmlp.kernels.scratch import SUM_BYTES
-from npmlp.kernels.vectors import I32, I64, Vectors, literal, memory, number, pointer_to
+from npmlp.kernels.vectors import (
+    I32,
+    I64,
+    MANY_REGISTERS,
+    VECTOR_BYTES,
+    Vectors,
+    literal,
+    memory,
+    number,
+    pointer_to,
+    with_masks,
+)
 
 
 @intrinsic
@@ -45,9 +57,9 @@ def move_lines(
                 builder, number(0), whole, lanes, intp=I64
             ) as (j, _):  # fmt: skip
                 vector.store(vector.load(vector.at(of_line, j)), vector.at(to_line, j))
-            vector.store(
-                vector.load(vector.at(of_line, whole), mask), vector.at(to_line, whole), mask
-            )
+            with builder.if_then(builder.icmp_signed(">", count_, whole)):
+                rest = vector.load(vector.at(of_line, whole), mask)
+                vector.store(rest, vector.at(to_line, whole), mask)
         return context.get_dummy_value()
 
     return signature, write
@@ -83,15 +95,21 @@ def add_lines(
         places = [cgutils.alloca_once(builder, vector.type) for _ in range(V)]
         for place in places:
             builder.store(zero, place)
-        with cgutils.for_range(builder, lines_, intp=I64) as line:
-            step = builder.mul(line.index, down_)
-            for v in range(V):
-                value = vector.load(vector.at(in_x, step, before[v]), masks[v])
-                if masking:
-                    result = vector.load(vector.at(in_out, step, before[v]), masks[v])
-                    value = builder.select(builder.fcmp_ordered("<=", result, zero), zero, value)
-                    vector.store(value, vector.at(in_d, step, before[v]), masks[v])
-                builder.store(builder.fadd(builder.load(places[v]), value), places[v])
+
+        def add(masks: Sequence[ir.Value | None]) -> None:
+            with cgutils.for_range(builder, lines_, intp=I64) as line:
+                step = builder.mul(line.index, down_)
+                for v in range(V):
+                    value = vector.load(vector.at(in_x, step, before[v]), masks[v])
+                    if masking:
+                        result = vector.load(vector.at(in_out, step, before[v]), masks[v])
+                        below = builder.fcmp_ordered("<=", result, zero)
+                        value = builder.select(below, zero, value)
+                        vector.store(value, vector.at(in_d, step, before[v]), masks[v])
+                    builder.store(builder.fadd(builder.load(places[v]), value), places[v])
+
+        is_whole = builder.icmp_signed("==", count_, number(V * vector.lanes))
+        with_masks(builder, is_whole, masks, add)
         if summing:
             in_sums = pointer_to(context, builder, sums, sums_, s_at_)
             for v in range(V):
@@ -120,7 +138,11 @@ def pool_tile(
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         x_, x_at_, down_, W_, first_, out_, indices_, out_at_, count_ = values
         scalar = context.get_value_type(x.dtype)
-        vector = Vectors(builder, scalar, SUM_BYTES)
+        # as many as there are whole numbers in a vector of a processor without AVX-512
+        bytes_ = (
+            SUM_BYTES if MANY_REGISTERS else VECTOR_BYTES // 8 * Vectors(builder, scalar, 8).bytes
+        )
+        vector = Vectors(builder, scalar, bytes_)
         L = vector.lanes
         whole = ir.VectorType(I64, L)
         in_x = vector.at(memory(context, builder, x, x_), x_at_)
@@ -136,12 +158,7 @@ def pool_tile(
             places = ir.Constant(ir.VectorType(I32, L), [2 * i + odd for i in range(L)])
             return builder.shuffle_vector(left, right, places)
 
-        with cgutils.for_range_slice(
-            builder, number(0), count_, number(L), intp=I64
-        ) as (o, _):  # fmt: skip
-            left = builder.sub(count_, o)
-            two = builder.mul(left, number(2))
-            masks = vector.first(two), vector.first(builder.sub(two, number(L)))
+        def pool(o: ir.Value, masks: Sequence[ir.Value | None]) -> None:
             line = vector.at(in_x, builder.mul(o, number(2)))
             entries = []
             for pointer in (line, vector.at(line, down_)):
@@ -157,13 +174,24 @@ def pool_tile(
             twice = ir.Constant(whole, [2 * i for i in range(L)])
             start = splat(builder.add(first_, builder.mul(o, number(2))))
             way = builder.add(way, builder.add(start, twice))
-            mask = vector.first(left)
-            vector.store(best, vector.at(in_out, o), mask)
+            vector.store(best, vector.at(in_out, o), masks[2])
             place = builder.bitcast(vector.at(in_indices, o), whole.as_pointer())
+            if masks[2] is None:
+                builder.store(way, place, align=8)
+                return
             name = f"llvm.masked.store.v{L}i64.p0"
-            arguments = [way, place, number(8, I32), mask]
+            arguments = [way, place, number(8, I32), masks[2]]
             type_ = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
             builder.call(cgutils.get_or_insert_function(builder.module, type_, name), arguments)
+
+        with cgutils.for_range_slice(
+            builder, number(0), count_, number(L), intp=I64
+        ) as (o, _):  # fmt: skip
+            left = builder.sub(count_, o)
+            two = builder.mul(left, number(2))
+            masks = vector.first(two), vector.first(builder.sub(two, number(L))), vector.first(left)
+            is_whole = builder.icmp_signed(">=", left, number(L))
+            with_masks(builder, is_whole, masks, functools.partial(pool, o))
         return context.get_dummy_value()
 
     return signature, write

@@ -28,7 +28,7 @@ from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
 from npmlp.kernels.scratch import SUM_BYTES
 from npmlp.kernels.sums import dot_tile
-from npmlp.kernels.tile import product_tile, transpose_tile
+from npmlp.kernels.tile import copy_strip, product_tile, transpose_tile
 from npmlp.kernels.vectors import LINE, ROWS, VECTOR_BYTES, VECTORS
 
 # ------------------------------------------------------------------------------------- strips
@@ -104,11 +104,15 @@ def tiled(
 
     Some rows after others, and for these one block of k after another: so the strip of b stays in
     the first-level cache while tiles pass over it, and the rows of a and of out in the second while
-    strips do. A b of many rows, of which no tile asks twice, comes from further away; so tiles of
+    strips do. Tiles of two vectors (AVX2) are done with a row of b so soon that rows far apart, or
+    across two cache lines, would hold them up: there the strip is copied first, if it is worth it.
+    A b of many rows, of which no tile asks twice, comes from further away; so tiles of
     one block of k ask for the rows of the block after the next.
     """
     lanes = VECTOR_BYTES // out.memory.itemsize
     block = k_block(K)
+    copies = VECTORS == 2 and not packed and N >= 4 * ROWS
+    strip = np.empty(2 * lanes * block if copies else 0, out.memory.dtype)
     for i in range(0, N, ROWS_AT_ONCE):
         rows = min(ROWS_AT_ONCE, N - i)
         for k in range(0, max(K, 1), block):
@@ -123,7 +127,11 @@ def tiled(
                 at = b.at + j * K + k * width
                 bj = Matrix(b.memory, at, width, 1) if packed else moved(b, k, j)
                 sj, oj, columns = moved(from_, i, j), moved(out, i, j), min(width, M - j)
-                if width == 3 * lanes and asked < ask:
+                if copies and width == 2 * lanes:
+                    copy_strip(2, b.memory, bj.at, bj.down, steps, columns, strip)  # type: ignore[call-arg]
+                    close = Matrix(strip, 0, width, 1)
+                    _strip_2(ak, close, sj, least, oj, rows, steps, columns)
+                elif width == 3 * lanes and asked < ask:
                     next_b = b.at + (k + 2 * steps) * b.down + asked
                     _strip_3_that_asks(
                         ak, bj, sj, least, oj, rows, steps, columns, next_b, ask - asked
@@ -157,11 +165,11 @@ product = tiled if VECTOR_BYTES else _portable
 # a row of a and a row of b, and both are read as they lie, a vector at a time. What it costs is to
 # add up the lanes of each sum at the end. For few rows of a that is less than turning b.
 
-_DOT_ROWS, DOT_COLUMNS = (8, 3) if VECTOR_BYTES == SUM_BYTES else (2, 2)  # sums in registers
+_DOT_ROWS, DOT_COLUMNS = (8, 3) if VECTOR_BYTES == SUM_BYTES else (4, 3)  # sums in registers
 
 
-_NO_CACHE = 16 << 20  # bytes: with 64 rows 8 MB of b pass by at 262 GFLOP/s, 32 MB at 128 (or 243)
-_FEW_ROWS, _MORE_COLUMNS = (6, 4) if VECTOR_BYTES == SUM_BYTES else (2, 2)  # for six rows or less
+_DOT_ROW_BYTES, _DOT_COLUMN_BYTES = 24 << 10, 256 << 10  # of the smallest caches, with room beside
+_FEW_ROWS, _MORE_COLUMNS = (6, 4) if VECTOR_BYTES == SUM_BYTES else (2, 6)  # for six rows or less
 
 
 def _dots_by(rows: int, columns: int) -> Any:
@@ -171,19 +179,20 @@ def _dots_by(rows: int, columns: int) -> Any:
     def dots(
         a: Matrix, b: Matrix, start: Matrix, floor: Any, out: Matrix, N: int, K: int, M: int
     ) -> None:
-        down, across = -(-N // rows), -(-M // columns)
-        # all of b passes by for each few rows of a, which stay in the first-level cache; where no
-        # cache holds b, all of a for each few rows of b
-        turns = K * M * out.memory.itemsize > _NO_CACHE
-        for outer in range(across if turns else down):
-            for inner in range(down if turns else across):
-                i, j = (inner, outer) if turns else (outer, inner)
-                i, j = i * rows, j * columns
-                dot_tile(  # type: ignore[call-arg]
-                    rows, columns, N - i, M - j, K, a.memory, a.at + i * a.down, a.down,
-                    b.memory, b.at + j * b.along, b.along, start.memory, start.at + j, floor,
-                    out.memory, out.at + i * out.down + j, out.down,
-                )  # fmt: skip
+        # Columns of b that stay in the second-level cache; and of those that they meet, a few rows
+        # of a that stay in the first.
+        row = K * out.memory.itemsize
+        few_columns = max(columns, _DOT_COLUMN_BYTES // row // columns * columns)
+        few_rows = max(rows, _DOT_ROW_BYTES // row // rows * rows)
+        for j_first in range(0, M, few_columns):
+            for i_first in range(0, N, few_rows):
+                for j in range(j_first, min(j_first + few_columns, M), columns):
+                    for i in range(i_first, min(i_first + few_rows, N), rows):
+                        dot_tile(  # type: ignore[call-arg]
+                            rows, columns, N - i, M - j, K, a.memory, a.at + i * a.down, a.down,
+                            b.memory, b.at + j * b.along, b.along, start.memory, start.at + j,
+                            floor, out.memory, out.at + i * out.down + j, out.down,
+                        )  # fmt: skip
 
     return dots
 

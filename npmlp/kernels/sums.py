@@ -21,6 +21,7 @@ from npmlp.kernels.scratch import SUM_BYTES
 from npmlp.kernels.vectors import (
     I32,
     I64,
+    VECTOR_BYTES,
     Vectors,
     apart,
     clamped,
@@ -69,14 +70,15 @@ def _write_dot_tile(R: int, C: int, builder: ir.IRBuilder, values: Sequence[ir.V
     """The tile's own function."""
     N_, M_, K_, in_a, a_down_, in_b, b_down_, in_start, floor_, in_out, out_down_ = values
     scalar = floor_.type
-    vector = Vectors(builder, scalar, SUM_BYTES)
+    vector = Vectors(builder, scalar, VECTOR_BYTES)
     at, L = vector.at, vector.lanes
+    parts = SUM_BYTES // VECTOR_BYTES  # vectors in which a sum has its lanes
+    number_at_once = number(parts * L)
 
     r_, c_ = clamped(builder, R, N_), clamped(builder, C, M_)
     a_rows = [at(in_a, builder.mul(r, a_down_)) for r in r_]
     b_rows = [at(in_b, builder.mul(c, b_down_)) for c in c_]
-    whole = builder.sub(K_, builder.srem(K_, number(L)))
-    rest = vector.first(builder.sub(K_, whole))
+    whole = builder.sub(K_, builder.srem(K_, number_at_once))
 
     def step(acc: Any, k: ir.Value, mask: Any) -> Any:
         bs = [vector.load(at(row, k), mask) for row in b_rows]
@@ -86,27 +88,53 @@ def _write_dot_tile(R: int, C: int, builder: ir.IRBuilder, values: Sequence[ir.V
             result.append([vector.fma(one, x, s) for x, s in zip(bs, sums, strict=True)])
         return result
 
-    before = builder.block
-    test, body, done = (builder.append_basic_block(name) for name in ("k", "fma", "done"))
-    builder.branch(test)
-    builder.position_at_end(test)
-    k = builder.phi(I64)
-    k.add_incoming(number(0), before)
-    zero = ir.Constant(vector.type, None)
-    acc = [[builder.phi(vector.type) for _ in range(C)] for _ in range(R)]
-    for sums in acc:
-        for phi in sums:
-            phi.add_incoming(zero, before)
-    builder.cbranch(builder.icmp_signed("<", k, whole), body, done)
-    builder.position_at_end(body)
-    for phis, sums in zip(acc, step(acc, k, None), strict=True):
-        for phi, value in zip(phis, sums, strict=True):
-            phi.add_incoming(value, body)
-    k.add_incoming(builder.add(k, number(L)), body)
-    builder.branch(test)
-    builder.position_at_end(done)
+    def variables(from_: ir.Block, values: Any) -> Any:
+        found = [[builder.phi(vector.type) for _ in row] for row in values]
+        come_from(found, from_, values)
+        return found
 
-    each = [value for sums in step(acc, whole, rest) for value in sums]
+    def come_from(phis: Any, from_: ir.Block, values: Any) -> None:
+        for row, new in zip(phis, values, strict=True):
+            for phi, value in zip(row, new, strict=True):
+                phi.add_incoming(value, from_)
+
+    def sums_of(part: int) -> Any:
+        """One vector of each sum: of every `parts` vectors of k the one that is its own."""
+        before = builder.block
+        names = ("k", "fma", "rest", "done")
+        test, body, last, done = (builder.append_basic_block(name) for name in names)
+        builder.branch(test)
+        builder.position_at_end(test)
+        k = builder.phi(I64)
+        k.add_incoming(number(0), before)
+        acc = variables(before, [[ir.Constant(vector.type, None)] * C] * R)
+        builder.cbranch(builder.icmp_signed("<", k, whole), body, last)
+        builder.position_at_end(body)
+        come_from(acc, body, step(acc, builder.add(k, number(part * L)), None))
+        k.add_incoming(builder.add(k, number_at_once), body)
+        builder.branch(test)
+        builder.position_at_end(last)
+        first = builder.add(whole, number(part * L))
+        rest = builder.sub(K_, first)
+        ragged = builder.append_basic_block("ragged")
+        builder.cbranch(builder.icmp_signed(">", rest, number(0)), ragged, done)
+        builder.position_at_end(ragged)
+        more = step(acc, first, vector.first(rest))
+        builder.branch(done)
+        builder.position_at_end(done)
+        result = variables(last, acc)
+        come_from(result, ragged, more)
+        return result
+
+    # one vector after the other, so that there are registers for more sums
+    of_parts = [[value for sums in sums_of(part) for value in sums] for part in range(parts)]
+    while len(of_parts) > 1:  # halves to halves
+        half = len(of_parts) // 2
+        of_parts = [
+            [builder.fadd(x, y) for x, y in zip(lower, upper, strict=True)]
+            for lower, upper in zip(of_parts[:half], of_parts[half:], strict=True)
+        ]
+    [each] = of_parts
     each += each[:1] * (-len(each) % L)
     totals = [_added_up(vector, each[i : i + L])[0] for i in range(0, len(each), L)]
     place = cgutils.alloca_once(builder, ir.ArrayType(vector.type, len(totals)))

@@ -20,18 +20,22 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from npmlp.kernels.vectors import (
+    MANY_REGISTERS,
     VECTOR_BYTES,
     Vectors,
     apart,
+    as_it_is,
     ask_for,
     clamped,
     literal,
     memory,
     number,
     pointer_to,
+    with_masks,
 )
 
 
@@ -93,66 +97,70 @@ def _write_product_tile(
     vector = Vectors(builder, floor_.type, VECTOR_BYTES)
     at = vector.at
     lanes_before = [number(v * vector.lanes) for v in range(V)]
-    last_mask = vector.first(builder.sub(M_, lanes_before[-1]))
-    masks = [None] * (V - 1) + [last_mask]
-
     rows = clamped(builder, R, N_)
 
     def row_of(pointer: ir.Value, step: ir.Value) -> list[ir.Value]:
         return [at(pointer, builder.mul(step, row)) for row in rows]
 
-    def row_vectors(pointer: ir.Value) -> list[ir.Value]:
-        return [vector.load(at(pointer, lanes_before[v]), masks[v]) for v in range(V)]
-
     a_rows = row_of(in_a, down_)
-
-    # for k in range(K), with everything that changes as a variable of the loop
-    before = builder.block
-    test, body, done = (builder.append_basic_block(name) for name in ("k", "fma", "done"))
-    builder.branch(test)
-    builder.position_at_end(test)
-
-    def variable(value: ir.Value) -> ir.Value:
-        phi = builder.phi(value.type)
-        phi.add_incoming(value, before)
-        return phi
-
-    k, steps_along, b_row = variable(number(0)), variable(number(0)), variable(in_b)
-    asked_for = [variable(pointer) for pointer in asked[:1]]
-    zero = ir.Constant(vector.type, None)
-    acc = [[variable(zero) for _ in range(V)] for _ in range(R)]
-    builder.cbranch(builder.icmp_signed("<", k, K_), body, done)
-
-    builder.position_at_end(body)
-    if not listed:
-        b_vectors = row_vectors(b_row)
-    else:
-        b_vectors = row_vectors(at(in_b, builder.load(at(in_places, k))))
-    for pointer in asked_for:
-        ask_for(builder, pointer)
-        pointer.add_incoming(at(pointer, asked[1]), body)
-    for r in range(R):
-        entry = vector.splat(builder.load(at(a_rows[r], steps_along)))
-        for v in range(V):
-            acc[r][v].add_incoming(vector.fma(entry, b_vectors[v], acc[r][v]), body)
-    k.add_incoming(builder.add(k, number(1)), body)
-    steps_along.add_incoming(builder.add(steps_along, along_), body)
-    b_row.add_incoming(at(b_row, b_down_) if not listed else b_row, body)
-    builder.branch(test)
-
-    builder.position_at_end(done)
     to_rows, of_rows = row_of(in_out, out_down_), row_of(in_start, start_down_)
-    # all loads before the first store: rows that are missing are copies of the last one
-    totals = [
-        [builder.fadd(x, y) for x, y in zip(row_vectors(pointer), acc[r], strict=True)]
-        for r, pointer in enumerate(of_rows)
-    ]
     least = vector.splat(floor_)
-    for r, pointer in enumerate(to_rows):
-        for v in range(V):
-            below = builder.fcmp_ordered("<=", totals[r][v], least)
-            result = builder.select(below, least, totals[r][v])
-            vector.store(result, at(pointer, lanes_before[v]), masks[v])
+
+    def write(masks: Sequence[ir.Value | None]) -> None:
+        def row_vectors(pointer: ir.Value) -> list[ir.Value]:
+            return [vector.load(at(pointer, lanes_before[v]), masks[v]) for v in range(V)]
+
+        # for k in range(K), with everything that changes as a variable of the loop
+        before = builder.block
+        test, body, done = (builder.append_basic_block(name) for name in ("k", "fma", "done"))
+        builder.branch(test)
+        builder.position_at_end(test)
+
+        def variable(value: ir.Value) -> ir.Value:
+            phi = builder.phi(value.type)
+            phi.add_incoming(value, before)
+            return phi
+
+        k, steps_along, b_row = variable(number(0)), variable(number(0)), variable(in_b)
+        asked_for = [variable(pointer) for pointer in asked[:1]]
+        zero = ir.Constant(vector.type, None)
+        acc = [[variable(zero) for _ in range(V)] for _ in range(R)]
+        builder.cbranch(builder.icmp_signed("<", k, K_), body, done)
+
+        builder.position_at_end(body)
+        if not listed:
+            b_vectors = row_vectors(b_row)
+        else:
+            b_vectors = row_vectors(at(in_b, builder.load(at(in_places, k))))
+        for pointer in asked_for:
+            ask_for(builder, pointer)
+            pointer.add_incoming(at(pointer, asked[1]), body)
+        for r in range(R):
+            entry = vector.splat(builder.load(at(a_rows[r], steps_along)))
+            for v in range(V):
+                acc[r][v].add_incoming(vector.fma(entry, b_vectors[v], acc[r][v]), body)
+        k.add_incoming(builder.add(k, number(1)), body)
+        steps_along.add_incoming(builder.add(steps_along, along_), body)
+        b_row.add_incoming(at(b_row, b_down_) if not listed else b_row, body)
+        again = builder.branch(test)
+        if not MANY_REGISTERS:  # two steps at once want more than there are
+            as_it_is(builder, again)
+
+        builder.position_at_end(done)
+        # all loads before the first store: rows that are missing are copies of the last one
+        totals = [
+            [builder.fadd(x, y) for x, y in zip(row_vectors(pointer), acc[r], strict=True)]
+            for r, pointer in enumerate(of_rows)
+        ]
+        for r, pointer in enumerate(to_rows):
+            for v in range(V):
+                below = builder.fcmp_ordered("<=", totals[r][v], least)
+                result = builder.select(below, least, totals[r][v])
+                vector.store(result, at(pointer, lanes_before[v]), masks[v])
+
+    last_mask = vector.first(builder.sub(M_, lanes_before[-1]))
+    is_full = builder.icmp_signed("==", M_, number(V * vector.lanes))
+    with_masks(builder, is_full, [None] * (V - 1) + [last_mask], write)
 
 
 @intrinsic
@@ -185,6 +193,37 @@ def transpose_tile(
             rows = [half for pair in pairs for half in pair]
         for k, row in enumerate(rows):
             vector.store(row, vector.at(in_out, builder.mul(out_down_, number(k))))
+        return context.get_dummy_value()
+
+    return signature, write
+
+
+@intrinsic
+def copy_strip(
+    typing: Any, vectors: Any, b: Any, b_at: Any, b_down: Any, K: Any, M: Any, out: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """out[k, j] = b[k, j] for k < K, j < M: so many vectors of columns, close together.
+
+    M may end in the last vector, whose other lanes become 0. b[k, j] is at b_at + k · b_down + j.
+    """
+    V = literal(vectors)
+    n = types.intp
+    signature = types.void(vectors, b, n, n, n, n, out)
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        _, b_, b_at_, b_down_, K_, M_, out_ = values
+        vector = Vectors(builder, context.get_value_type(b.dtype), VECTOR_BYTES)
+        L, at = vector.lanes, vector.at
+        in_b = pointer_to(context, builder, b, b_, b_at_)
+        in_out = memory(context, builder, out, out_)
+        last = vector.first(builder.sub(M_, number((V - 1) * L)))
+        with cgutils.for_range(builder, K_) as loop:
+            row = at(in_b, builder.mul(loop.index, b_down_))
+            place = at(in_out, builder.mul(loop.index, number(V * L)))
+            for v in range(V):
+                lanes_before = number(v * L)
+                mask = last if v == V - 1 else None
+                vector.store(vector.load(at(row, lanes_before), mask), at(place, lanes_before))
         return context.get_dummy_value()
 
     return signature, write

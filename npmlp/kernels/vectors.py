@@ -48,6 +48,9 @@ def tile_for(features: frozenset[str]) -> tuple[int, int, int]:
 VECTOR_BYTES, ROWS, VECTORS = tile_for(processor_features())
 """Of this machine. Numba's cache of compiled code is per processor too."""
 
+MANY_REGISTERS = VECTOR_BYTES == 64
+"""Whether masks have registers of their own, and every instruction takes one: AVX-512."""
+
 LINE = 64
 """Bytes that a processor fetches from memory at once, and keeps together."""
 
@@ -140,6 +143,35 @@ def ask_for(builder: ir.IRBuilder, pointer: ir.Value) -> None:
     type_ = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
     function = cgutils.get_or_insert_function(builder.module, type_, "llvm.prefetch.p0")
     builder.call(function, arguments)
+
+
+def with_masks(
+    builder: ir.IRBuilder, is_whole: ir.Value, masks: Sequence[ir.Value | None],
+    write: Callable[[Sequence[ir.Value | None]], None],
+) -> None:  # fmt: skip
+    """Write code whose vectors are masked; and once more, for when they are whole, without masks.
+
+    With AVX-512 a mask costs nothing, and once is enough. Before it, a mask takes a register, and a
+    store with one as long as ten without.
+    """
+    if MANY_REGISTERS:
+        write(masks)
+        return
+    with builder.if_else(is_whole) as (whole, ragged):
+        with whole:
+            write([None] * len(masks))
+        with ragged:
+            write(masks)
+
+
+def as_it_is(builder: ir.IRBuilder, back: ir.Instruction) -> None:
+    """Have the compiler leave a loop, known by its jump back, unrolled no further."""
+    module = builder.module
+    no_unrolling = module.add_metadata(["llvm.loop.unroll.disable"])
+    # the list that names a loop is like no other in that its first member is itself
+    name = module.add_metadata([no_unrolling, number(len(module.metadata))])
+    name.operands = (name, no_unrolling)
+    back.set_metadata("llvm.loop", name)
 
 
 def literal(argument: types.Type) -> int:

@@ -194,15 +194,15 @@ def test_dot_products_of_rows(k, dtype):
             assert alone.tobytes() == out[i : i + 1, j : j + 1].tobytes()
 
 
-def test_dot_products_with_a_matrix_that_no_cache_holds_have_the_bits_of_a_part_of_it():
+def test_dot_products_in_many_blocks_have_the_bits_of_those_in_one():
     """They are computed in another order of tiles, each entry as ever."""
     rng = np.random.default_rng(6)
     a, bt = rng.standard_normal((20, 2100)), rng.standard_normal((2100, 2100))
-    assert bt.nbytes > panels._NO_CACHE > bt[:100].nbytes
-    whole, part = np.empty((20, 2100)), np.empty((20, 100))
+    assert bt.nbytes > 100 * panels._DOT_COLUMN_BYTES and bt[:9].nbytes < panels._DOT_COLUMN_BYTES
+    whole, part = np.empty((20, 2100)), np.empty((2, 9))
     matmul.multiply_transposed(a, bt, whole, [])
-    matmul.multiply_transposed(a, bt[1500:1600].copy(), part, [])
-    assert whole[:, 1500:1600].tobytes() == part.tobytes()
+    matmul.multiply_transposed(a[7:9].copy(), bt[1500:1509].copy(), part, [])
+    assert whole[7:9, 1500:1509].tobytes() == part.tobytes()
     np.testing.assert_allclose(whole, a @ bt.T, rtol=1e-9, atol=1e-9)
 
 
