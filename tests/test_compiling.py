@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from small_run import run_command
 
 from npmlp import compiling, progress
-from npmlp.kernels import cache
+from npmlp.kernels import cache, threads
 
 BEGINS = "compiling kernels for this processor, once; later runs take them from disk"
 DONE = re.compile(r" in \d+\.\d s$")
@@ -105,3 +107,34 @@ def test_a_program_that_shows_no_progress_hears_nothing(capfd: pytest.CaptureFix
         compile_something()
     compile_something()  # and outside of a training
     assert capfd.readouterr() == ("", "")
+
+
+TRAINING_IN_PLANS = """
+import npmlp
+from npmlp import nn
+from npmlp.kernels import matmul
+npmlp.set_num_threads(2)
+model = nn.Linear(784, 100)
+optimizer = npmlp.optim.SGD(model.parameters(), lr=0.1)
+def step(x):
+    optimizer.zero_grad()
+    loss = model(x).square().mean()
+    loss.backward()
+    optimizer.step()
+    return loss
+x = npmlp.randn(128, 784)
+plan = npmlp.capture(step)
+plan(x), plan(x)
+print(plan.reason, len(matmul._parts.signatures))
+step(x)
+print(len(matmul._parts.signatures))
+"""
+
+
+@pytest.mark.skipif(threads.numba.config.NUMBA_NUM_THREADS < 2, reason="one processor")
+def test_training_in_plans_compiles_no_products_for_eager_threads() -> None:
+    """They would be a third of the time that a first run takes to compile."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING_IN_PLANS], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["None", "0", "1"]

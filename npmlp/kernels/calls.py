@@ -42,6 +42,7 @@ class Call(NamedTuple):
 class _Kept(threading.local):
     calls: list[Call] | None = None
     on_threads = True
+    alone = False  # whether calls are made on one thread, with all there would be
 
 
 kept = _Kept()
@@ -65,6 +66,20 @@ def keeping(on_threads: bool) -> Iterator[list[Call]]:
         yield calls
     finally:
         kept.calls, kept.on_threads = before
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Within it calls that are made are not divided among threads.
+
+    A kernel on several threads is compiled by itself, and of some that takes seconds. What runs
+    once, as a step that is recorded, does without: its replays divide the calls in another way.
+    """
+    before, kept.alone = kept.alone, True
+    try:
+        yield
+    finally:
+        kept.alone = before
 
 
 def in_order(x: Array) -> Array:

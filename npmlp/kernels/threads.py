@@ -85,7 +85,8 @@ def call_on_threads(
             Call(part, arguments, (0, size), shares, parts if work >= least else None)
         )
         return
-    divided = _divided(size, unit) if parts is not None and work >= least else None
+    divides = parts is not None and work >= least and not kept.alone
+    divided = _divided(size, unit) if divides else None
     if divided is not None:
         assert parts is not None
         with borrowed() as count:
@@ -98,7 +99,7 @@ def call_on_threads(
 def how_many(work: int, least: int) -> int:
     """Among how many threads `call_on_threads` would divide so much work."""
     least = least if kept.calls is None else least // _PLANS_DIVIDE_FROM
-    allowed = _state["usable"] and (kept.calls is None or kept.on_threads)
+    allowed = _state["usable"] and (not kept.alone if kept.calls is None else kept.on_threads)
     return int(numba.get_num_threads()) if allowed and work >= least else 1
 
 

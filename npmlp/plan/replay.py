@@ -12,6 +12,7 @@ import numpy as np
 from npmlp import config
 from npmlp.errors import GraphError
 from npmlp.grad_mode import mode
+from npmlp.kernels.calls import alone
 from npmlp.ops.spec import Array
 from npmlp.plan.recorded import Recording, copied, each_tensor, tensors_of
 from npmlp.plan.tape import Tape
@@ -142,7 +143,8 @@ class Plan:
         tape = Tape(inputs)
         now.tape = tape
         try:
-            result = self.step(*[own[id(a)] if isinstance(a, Tensor) else a for a in args])
+            with alone():
+                result = self.step(*[own[id(a)] if isinstance(a, Tensor) else a for a in args])
         except BaseException:
             now.tape = None  # or putting back would be recorded, too
             tape.restore()
