@@ -34,3 +34,9 @@ def kernels(request: pytest.FixtureRequest) -> str:
     """Run the test twice: with the oracles, and with the compiled kernels."""
     config.set_kernels(request.param)
     return str(request.param)
+
+
+@pytest.fixture
+def compiled() -> None:
+    """For what compiled kernels alone have, such as fused operations, whichever were chosen."""
+    config.set_kernels("numba")

@@ -43,7 +43,18 @@ def compile_something() -> None:
 
 def test_the_command_says_so_on_a_cold_cache_and_not_on_a_warm_one(tmp_path: Path) -> None:
     settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
-    args = ["--arch", "vanilla", "--limit", "64", "--epochs", "1", "--no-report", "--out"]
+    args = [
+        "--arch",
+        "vanilla",
+        "--limit",
+        "64",
+        "--epochs",
+        "1",
+        "--kernels",
+        "numba",
+        "--no-report",
+        "--out",
+    ]
     cold, warm = (
         run_command("npmlp.train", *args, str(tmp_path / name), env=settings)
         for name in ("cold", "warm")
@@ -113,6 +124,7 @@ TRAINING_IN_PLANS = """
 import npmlp
 from npmlp import nn
 from npmlp.kernels import matmul
+npmlp.set_kernels("numba")
 npmlp.set_num_threads(2)
 model = nn.Linear(784, 100)
 optimizer = npmlp.optim.SGD(model.parameters(), lr=0.1)

@@ -74,6 +74,7 @@ def test_the_environment_chooses_the_kernels() -> None:
     assert done.stdout == "numpy\n"
 
 
+@pytest.mark.usefixtures("compiled")
 def test_blas_multiplies_to_rounding_as_npmlp_does_and_a_plan_follows():
     rng = np.random.default_rng(0)
     x, y = (npmlp.from_numpy(rng.standard_normal(s)) for s in ((70, 700), (700, 50)))

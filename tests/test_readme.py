@@ -103,6 +103,7 @@ def test_the_little_example_of_the_readme_learns(capsys: pytest.CaptureFixture[s
     assert float(capsys.readouterr().out) < 0.2  # the loss at its end
 
 
+@pytest.mark.usefixtures("compiled")
 def test_the_plan_of_the_readme_trains_and_explains_itself(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

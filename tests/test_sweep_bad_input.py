@@ -18,7 +18,7 @@ from sweeping import (  # noqa: F401 - two are fixtures
     table,
 )
 
-from npmlp import sweep
+from npmlp import config, sweep
 
 # --------------------------------------------------------------------------------- bad folders
 
@@ -39,8 +39,10 @@ def test_a_folder_of_another_sweep_is_refused(
     there = ["--data", data, "--out", finished]
     error = fails(capsys, *FLAGS, *GRID, "--epochs", 4, *there)
     assert "holds a sweep that differs in --epochs (3 there, 4 here)" in error
-    error = fails(capsys, *FLAGS, *GRID, "--kernels", "numpy", *there)
-    assert "differs in --kernels (numba there, numpy here)" in error
+    used = config.get_kernels()
+    other = {"numba": "numpy", "numpy": "numba"}[used]
+    error = fails(capsys, *FLAGS, *GRID, "--kernels", other, *there)
+    assert f"differs in --kernels ({used} there, {other} here)" in error
     error = fails(capsys, *FLAGS, "--grid", "lr=.1", *there)
     assert "holds a sweep of lr, batch_size, not of lr;" in error
     assert {f: f.read_bytes() for f in finished.iterdir()} == before

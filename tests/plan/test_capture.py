@@ -116,6 +116,7 @@ def test_a_label_out_of_range_is_found_at_a_replay_too():
     assert train(planned, npmlp.capture(planned.step)) == expected
 
 
+@pytest.mark.usefixtures("compiled")
 def test_a_replay_makes_no_new_arrays_but_its_results():
     import tracemalloc
 

@@ -75,6 +75,7 @@ def test_operations_are_counted_as_by_hand():
     }
 
 
+@pytest.mark.usefixtures("compiled")
 def test_a_convolution_with_its_pooling_is_counted_before_it():
     x = npmlp.randn(5, 1, 28, 28)
     model = nn.Sequential(
@@ -105,6 +106,7 @@ def test_bytes_are_those_of_the_arrays():
     assert work_of(step_entry).bytes == 7 * 4 * parameters
 
 
+@pytest.mark.usefixtures("compiled")
 def test_a_person_reads_rows_shares_and_the_total(tmp_path):
     _, _, step, batch = training()
     explanation = npmlp.capture(step).explain(*batch)
@@ -137,7 +139,10 @@ def test_where_nothing_is_recorded_there_is_nothing_to_explain():
 
 def test_the_command_prints_it_and_trains_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert train.main(["--arch", "vanilla", "--explain", "--batch-size", "8"]) == 0
+    assert (
+        train.main(["--arch", "vanilla", "--explain", "--batch-size", "8", "--kernels", "numba"])
+        == 0
+    )
     out = capsys.readouterr().out
     assert "vanilla: a training step of 8 images" in out
     assert "linear_relu backward" in out and "SGD step" in out

@@ -9,6 +9,8 @@ import npmlp
 from npmlp import nn
 from npmlp.plan.tape import Backward, Forward
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 
 class Small(nn.Module):
     def __init__(self, *layers, between=None):
