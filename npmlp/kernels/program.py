@@ -335,7 +335,9 @@ class Program:
         Raises: what a kernel raises, after which no more are called but those of other threads up
         to the next barrier.
         """
+        self.failed = 0  # an interrupt comes before all of the calls, or after
         where = self._run(self.codes, self._common, self._nothing)
+        self.failed = len(self.calls) - 1
         if where:
             self._raise(*divmod(where - 1, self.codes.shape[1]))
 
