@@ -13,9 +13,8 @@ import numpy as np
 from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
-from npmlp.kernels.lines import add_lines
+from npmlp.kernels.lines import add_columns
 from npmlp.kernels.matmul import multiply, multiply_transposed
-from npmlp.kernels.scratch import SUM_BYTES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -112,19 +111,10 @@ def _masks(dout: Array, out: Array, d: Array, total: Any, chunk: int, chunks: in
 
 @njit(cache=True)
 def _add_rows(x: Array, out: Any, d: Any, total: Any, first: int, last: int) -> None:
-    """Columns first … last of a matrix (N, M), a few vectors wide and a chunk high at a time."""
+    """Columns first … last of a matrix (N, M), a chunk of rows at a time."""
     N, M = x.shape
-    lanes = SUM_BYTES // x.itemsize
     if total is not None:
         total[first:last] = 0
     for n in range(0, N, _CHUNK):
-        rows = min(_CHUNK, N - n)
-        j = first
-        while j < last:
-            at, left = n * M + j, last - j
-            if left >= 4 * lanes:
-                add_lines(4, x, at, out, at, d, at, M, rows, 4 * lanes, total, j)  # type: ignore[call-arg]
-                j += 4 * lanes
-            else:
-                add_lines(1, x, at, out, at, d, at, M, rows, min(left, lanes), total, j)  # type: ignore[call-arg]
-                j += lanes
+        rows, at = min(_CHUNK, N - n), n * M + first
+        add_columns(x, at, out, d, M, rows, last - first, total, first)

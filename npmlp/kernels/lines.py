@@ -13,6 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from npmlp.kernels.cache import njit
 from npmlp.kernels.scratch import SUM_BYTES
 from npmlp.kernels.vectors import (
     I32,
@@ -119,6 +120,25 @@ def add_lines(
         return context.get_dummy_value()
 
     return signature, write
+
+
+@njit()
+def add_columns(
+    x: Any, at: int, out: Any, d: Any, down: int, lines: int, columns: int, sums: Any, to: int
+) -> None:
+    """add_lines for any number of columns, a few vectors of them at a time.
+
+    x[i, j] is at `at` + i · down + j, out and d alike, and sums[j] at `to` + j.
+    """
+    lanes, j = SUM_BYTES // x.itemsize, 0
+    while j < columns:
+        a, left = at + j, columns - j
+        if left >= 4 * lanes:
+            add_lines(4, x, a, out, a, d, a, down, lines, 4 * lanes, sums, to + j)  # type: ignore[call-arg]
+            j += 4 * lanes
+        else:
+            add_lines(1, x, a, out, a, d, a, down, lines, min(left, lanes), sums, to + j)  # type: ignore[call-arg]
+            j += lanes
 
 
 @intrinsic

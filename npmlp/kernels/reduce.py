@@ -14,8 +14,7 @@ import numpy as np
 from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
-from npmlp.kernels.lines import add_lines, move_lines
-from npmlp.kernels.scratch import SUM_BYTES
+from npmlp.kernels.lines import add_columns, move_lines
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Dims = tuple[int, ...]
@@ -78,22 +77,13 @@ def _sums(
     x: Array, R: int, B: int, out: Array, count: Any, by_rows: bool, first: int, last: int
 ) -> None:
     """Rows first … last of out; or, of the only row, columns."""
-    lanes = SUM_BYTES // x.itemsize
     rows, begin, end = (range(first, last), 0, B) if by_rows else (range(1), first, last)
     for a in rows:
         out[a * B + begin : a * B + end] = 0
         for r in range(0, R, _CHUNK):
             lines = min(_CHUNK, R - r)
-            j = begin
-            while j < end:
-                at, to = (a * R + r) * B + j, a * B + j
-                if end - j >= 4 * lanes:
-                    add_lines(4, x, at, None, 0, None, 0, B, lines, 4 * lanes, out, to)  # type: ignore[call-arg]
-                    j += 4 * lanes
-                else:
-                    columns = min(end - j, lanes)
-                    add_lines(1, x, at, None, 0, None, 0, B, lines, columns, out, to)  # type: ignore[call-arg]
-                    j += lanes
+            at, to = (a * R + r) * B + begin, a * B + begin
+            add_columns(x, at, None, None, B, lines, end - begin, out, to)
         for j in range(a * B + begin, a * B + end):
             out[j] /= count
 
