@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from npmlp.kernels.cache import njit
-from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
-from npmlp.kernels.panels import ROWS_AT_ONCE, pack, tiled, turn
+from npmlp.kernels.ladder import Array, Matrix, k_block, moved
+from npmlp.kernels.panels import ROWS_AT_ONCE, blocked_either_way, pack, tiled, turn
 from npmlp.kernels.vectors import VECTOR_BYTES
 
 STRIPS_AT_ONCE, STRIP_BYTES = 20, 192
@@ -75,5 +75,5 @@ def _cut(
                 )  # fmt: skip
 
 
-large_product = _cut if VECTOR_BYTES else blocked
+large_product = _cut if VECTOR_BYTES else blocked_either_way
 """The product of large matrices as this processor computes it: rung 5, or rung 3."""

@@ -155,6 +155,19 @@ def _portable(
     blocked(a, Matrix(b.memory, b.at, M, 1) if packed else b, start, floor, out, N, K, M)
 
 
+@njit(cache=True)
+def blocked_either_way(
+    a: Matrix, b: Matrix, start: Matrix, floor: Any, out: Matrix, N: int, K: int, M: int
+) -> None:
+    """Rung 3, which reads b along its rows: a b that lies the other way is turned around first."""
+    if b.along == 1:
+        blocked(a, b, start, floor, out, N, K, M)
+    else:
+        turned = np.empty(K * M, out.memory.dtype)
+        _pack_plainly(b, K, M, turned, 0, K)
+        blocked(a, Matrix(turned, 0, M, 1), start, floor, out, N, K, M)
+
+
 product = tiled if VECTOR_BYTES else _portable
 """The product as this processor computes it: rung 4, or rung 3 where there is no tile for it."""
 
@@ -212,7 +225,7 @@ def _dots(
         _dots_of_many(a, b, start, floor, out, N, K, M)
 
 
-dots = _dots if VECTOR_BYTES else blocked
+dots = _dots if VECTOR_BYTES else blocked_either_way
 
 
 # ------------------------------------------------------------------------------------- packing

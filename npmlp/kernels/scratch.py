@@ -31,15 +31,17 @@ def are_dots(n: int, k: int, m: int) -> bool:
 
 
 def panels(n: int, k: int, m: int, dtype: np.dtype[Any]) -> Scratch:
-    """Memory for b (K, M) in packed panels: its last vector is filled up, of 64 bytes at most.
-    None for a large product, which packs a block at a time, and for dot products.
+    """Memory for b (K, M) in packed panels. None for a large product, which packs a block at a
+    time, and for dot products.
     """
+    none = is_large(n, k, m, dtype.itemsize) or are_dots(n, k, m)
+    return () if none else (_packed(k, m, dtype),)
+
+
+def _packed(k: int, m: int, dtype: np.dtype[Any]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Panels of b (K, M): its last vector is filled up, of 64 bytes at most."""
     lanes = 64 // dtype.itemsize
-    return (
-        ()
-        if is_large(n, k, m, dtype.itemsize) or are_dots(n, k, m)
-        else (((k * -(-m // lanes) * lanes,), dtype),)
-    )
+    return (k * -(-m // lanes) * lanes,), dtype
 
 
 def matmul_scratch(
@@ -125,5 +127,5 @@ def columns_scratch(
     b = max(1, min(x[0], _COLUMN_BYTES // max(1, r * oh * ow * dtypes[0].itemsize)))
     columns: Scratch = (((b, r, oh * ow), dtypes[0]), ((b, x[2] * ow), dtypes[0]))
     k //= attrs["groups"]
-    turned = (((k * r,), dtypes[0]), *panels(1, oh * ow, k, dtypes[0]))
+    turned: Scratch = (((k * r,), dtypes[0]), _packed(oh * ow, k, dtypes[0]))
     return columns, (*columns, *turned) if needs[0] or needs[1] else ()
