@@ -127,6 +127,47 @@ def test_each_processor_has_the_tile_that_fits_its_registers():
     assert tile_for(frozenset({"+avx"})) == (0, 0, 0)
 
 
+AVX2 = """
+import numpy as np
+from npmlp.kernels import direct, panels
+from npmlp.kernels.cache import njit
+from npmlp.kernels.ladder import Matrix
+memory = np.zeros(4096, np.float32)
+m, size = Matrix(memory, 0, 64, 1), (6, 10, 16)
+zero, places = np.float32(0), np.zeros(10, np.int64)
+for function, arguments in (
+    (panels._strip_2, (m, m, m, zero, m, *size)),
+    (panels._dots_of_many, (m, m, m, zero, m, *size)),
+    (direct.grid_product, (m, memory, 0, places, zero, memory.reshape(64, 64), *size)),
+):
+    again = njit(cache=False)(function.py_func)
+    again(*arguments)
+    print(*again.inspect_asm().values())
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="compiles for x86-64")
+@pytest.mark.skipif(not avx2_here(), reason="a processor without AVX2")
+def test_avx2_s_tiles_keep_their_sums_in_registers():
+    done = subprocess.run(
+        [sys.executable, "-c", AVX2], env=os.environ | HASWELL, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    blocks = re.split(r"^(\.LBB\d+_\d+|\S+):$", done.stdout, flags=re.M)
+    loops = []
+    for label, block in zip(blocks[1::2], blocks[2::2], strict=True):
+        body = block.partition(f"{label}\n")[0]
+        if f"\t{label}\n" in block and body.count("vfmadd") >= 12:
+            loops.append(body)
+    # of the tile whole and ragged, and of both halves of the lanes of dot products; no more than one
+    # step in each: two want more registers than there are, which only the first loops tell
+    whole = [body for body in loops if "vmaskmov" not in body]
+    assert len(whole) >= 4
+    for body in whole:
+        assert body.count("vfmadd") == 12
+        assert "rsp" not in body, "a sum goes to the stack"
+
+
 NEON = r"""
 import re
 import llvmlite.binding as llvm
