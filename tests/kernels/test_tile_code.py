@@ -159,8 +159,8 @@ def test_avx2_s_tiles_keep_their_sums_in_registers():
         body = block.partition(f"{label}\n")[0]
         if f"\t{label}\n" in block and body.count("vfmadd") >= 12:
             loops.append(body)
-    # of the tile whole and ragged, and of both halves of the lanes of dot products; no more than one
-    # step in each: two want more registers than there are, which only the first loops tell
+    # of whole tiles, and of both halves of the lanes of dot products; with one step of k in each,
+    # since two want more registers than there are
     whole = [body for body in loops if "vmaskmov" not in body]
     assert len(whole) >= 4
     for body in whole:
