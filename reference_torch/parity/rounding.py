@@ -12,7 +12,8 @@ The mean and the deviation of a BatchNorm have noise of their own, one number a 
 there is the same for all that they serve, and does not average out in a sum over the batch. Nor are
 such errors always as small as u·√k: where many terms are equal, as a mixer's are of black patches,
 each addition rounds as the one before, and the error grows with k. How far off PyTorch's own mean
-and variance are is measured, beside sums in pairs and in double precision.
+and variance are is measured, beside sums in pairs and in double precision; the running averages,
+which the two move, have that noise as well.
 
 Sources: Parker 1997, Monte Carlo arithmetic (UCLA CSD-970002), for the noise; Higham, Mary 2019, A
 new approach to probabilistic rounding error analysis (SIAM J. Sci. Comput. 41), for √k.
@@ -79,7 +80,8 @@ class RoundingNoise:
         return x + x * self._uniform(x, size)
 
     def _in_the_statistics(self, module: Any, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        """The output of a BatchNorm with noise in the mean and the deviation of every channel.
+        """The output of a BatchNorm with noise in the mean and the deviation of every channel. Its
+        running averages get the same.
 
         An error of the mean, a share of the root of the mean square, moves a channel by that over
         its deviation; one of the deviation scales what it divides.
@@ -89,9 +91,17 @@ class RoundingNoise:
         shape = [1, -1] + [1] * (x.ndim - 2)
         gamma = 1.0 if module.weight is None else module.weight.detach()
         beta = 0.0 if module.bias is None else module.bias.detach().reshape(shape)
-        moved = gamma * root / deviation * self._uniform(root, max(least, of_mean) / self.u)
-        scaled = self._uniform(root, max(least, of_deviation) / self.u).reshape(shape)
-        return out + moved.reshape(shape) + (out - beta) * scaled
+        in_mean = self._uniform(root, max(least, of_mean) / self.u)
+        in_deviation = self._uniform(root, max(least, of_deviation) / self.u)
+        if module.running_mean is not None:
+            share = module.momentum
+            if share is None:
+                share = 1 / int(module.num_batches_tracked)
+            # by way of data: autograd has kept both, and in training reads neither
+            module.running_mean.data += share * root * in_mean
+            module.running_var.data += share * deviation.square() * 2 * in_deviation
+        moved = (gamma * root / deviation * in_mean).reshape(shape)
+        return out + moved + (out - beta) * in_deviation.reshape(shape)
 
     def in_the_loss(self, logits: torch.Tensor) -> None:
         """The noise in the gradient of softmax cross-entropy, p - y over the batch's size.

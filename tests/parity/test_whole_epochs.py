@@ -37,12 +37,16 @@ def test_an_epoch_in_float64_is_pytorchs(name: str) -> None:
 # vanilla-double-softmax with PyTorch on one thread, where on two none turned. mixer's learning rate
 # is high: 7,500 in 30 steps, where PyTorch with rounding noise parted from itself by 3,700
 # (reference_torch.parity). Eight times what was seen, for other processors round otherwise.
+# lenet's Adam makes as large a step of a gradient near 0 as of any other, and what a turn leaves
+# grows: with AVX2 a pooling's winner turned in step 2 of seed 1, seen in conv1.weight's gradient
+# alone. In 40 steps the losses of three seeds parted by 4 units at most, in 100 by up to 900,000.
 ULPS = {"mixer": 60_000}
+STEPS = {"mixer": 30, "lenet": 40}
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_first_100_losses_in_float32_are_within_some_units_in_the_last_place(name: str) -> None:
-    steps = 30 if name == "mixer" else 100
+def test_the_first_losses_in_float32_are_within_some_units_in_the_last_place(name: str) -> None:
+    steps = STEPS.get(name, 100)
     found = trained(RECIPES[name], limit=steps * RECIPES[name].batch_size)
     assert found.steps == steps
     assert 0 < found.loss_ulps <= ULPS.get(name, 4000)
