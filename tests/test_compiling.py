@@ -43,18 +43,8 @@ def compile_something() -> None:
 
 def test_the_command_says_so_on_a_cold_cache_and_not_on_a_warm_one(tmp_path: Path) -> None:
     settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
-    args = [
-        "--arch",
-        "vanilla",
-        "--limit",
-        "64",
-        "--epochs",
-        "1",
-        "--kernels",
-        "numba",
-        "--no-report",
-        "--out",
-    ]
+    args = ["--arch", "vanilla", "--limit", "64", "--epochs", "1"]
+    args += ["--kernels", "numba", "--no-report", "--out"]
     cold, warm = (
         run_command("npmlp.train", *args, str(tmp_path / name), env=settings)
         for name in ("cold", "warm")
@@ -143,7 +133,9 @@ print(len(matmul._parts.signatures))
 """
 
 
-@pytest.mark.skipif(threads.numba.config.NUMBA_NUM_THREADS < 2, reason="one processor")
+@pytest.mark.skipif(
+    threads.numba.config.NUMBA_NUM_THREADS < 2, reason="on one processor nothing is divided"
+)
 def test_training_in_plans_compiles_no_products_for_eager_threads() -> None:
     """They would be a third of the time that a first run takes to compile."""
     done = subprocess.run(

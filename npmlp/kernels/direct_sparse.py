@@ -129,17 +129,12 @@ def _tiles(vectors: int, width: int) -> Any:
         gradient: Array,
     ) -> None:  # fmt: skip
         """Some lines and vectors of the patches, for dweight and for dx, where that is wanted."""
-        if sums.size and at_once == vectors:
-            sum_patches(  # type: ignore[call-arg]
-                _ROWS, vectors, width, R, values, positions, count, image, at, down, sums, s_at,
-                wide, totals, t_at,
-            )  # fmt: skip
-        elif sums.size:
-            for v in range(vectors):
+        if sums.size:
+            for v in range(0, vectors, at_once):
                 first = v * width // sums.itemsize
                 sum_patches(  # type: ignore[call-arg]
-                    _ROWS, 1, width, R, values, positions, count, image, at + first, down, sums,
-                    s_at + first, wide, totals, t_at + v,
+                    _ROWS, at_once, width, R, values, positions, count, image, at + first, down,
+                    sums, s_at + first, wide, totals, t_at + v,
                 )  # fmt: skip
         if gradient.size:
             add_patches(  # type: ignore[call-arg]
@@ -215,7 +210,7 @@ def sparse_backward(
                         while j < wide:
                             at, s_at = r * down + j, (k * s.kh + r) * wide + j
                             w_at = (k * rows + r) * wide + j
-                            # one vector adds up the entries as well; what others find is not read
+                            # the first tile adds up the entries as well; what others find is unread
                             b_at = channel * lanes + (0 if r + j == 0 else 1)
                             step = min(2 * lanes, wide - j)
                             if wide < lanes:

@@ -158,11 +158,11 @@ def pool_tile(
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         x_, x_at_, down_, W_, first_, out_, indices_, out_at_, count_ = values
         scalar = context.get_value_type(x.dtype)
-        # as many as there are whole numbers in a vector of a processor without AVX-512
-        bytes_ = (
-            SUM_BYTES if MANY_REGISTERS else VECTOR_BYTES // 8 * Vectors(builder, scalar, 8).bytes
+        # without AVX-512 as many entries as a vector has room for their indices
+        itemsize = x.dtype.bitwidth // 8
+        vector = Vectors(
+            builder, scalar, SUM_BYTES if MANY_REGISTERS else VECTOR_BYTES // 8 * itemsize
         )
-        vector = Vectors(builder, scalar, bytes_)
         L = vector.lanes
         whole = ir.VectorType(I64, L)
         in_x = vector.at(memory(context, builder, x, x_), x_at_)

@@ -66,6 +66,20 @@ def dot_tile(
     return signature, write
 
 
+def _variables(builder: ir.IRBuilder, values: Any, from_: ir.Block) -> Any:
+    """Rows of variables at the beginning of a block, and their values from `from_`."""
+    found = [[builder.phi(v.type) for v in row] for row in values]
+    _come_back(found, values, from_)
+    return found
+
+
+def _come_back(phis: Any, values: Any, from_: ir.Block) -> None:
+    """Their values from another block."""
+    for row, new in zip(phis, values, strict=True):
+        for phi, value in zip(row, new, strict=True):
+            phi.add_incoming(value, from_)
+
+
 def _write_dot_tile(R: int, C: int, builder: ir.IRBuilder, values: Sequence[ir.Value]) -> None:
     """The tile's own function."""
     N_, M_, K_, in_a, a_down_, in_b, b_down_, in_start, floor_, in_out, out_down_ = values
@@ -88,16 +102,6 @@ def _write_dot_tile(R: int, C: int, builder: ir.IRBuilder, values: Sequence[ir.V
             result.append([vector.fma(one, x, s) for x, s in zip(bs, sums, strict=True)])
         return result
 
-    def variables(from_: ir.Block, values: Any) -> Any:
-        found = [[builder.phi(vector.type) for _ in row] for row in values]
-        come_from(found, from_, values)
-        return found
-
-    def come_from(phis: Any, from_: ir.Block, values: Any) -> None:
-        for row, new in zip(phis, values, strict=True):
-            for phi, value in zip(row, new, strict=True):
-                phi.add_incoming(value, from_)
-
     def sums_of(part: int) -> Any:
         """One vector of each sum: of every `parts` vectors of k the one that is its own."""
         before = builder.block
@@ -107,10 +111,10 @@ def _write_dot_tile(R: int, C: int, builder: ir.IRBuilder, values: Sequence[ir.V
         builder.position_at_end(test)
         k = builder.phi(I64)
         k.add_incoming(number(0), before)
-        acc = variables(before, [[ir.Constant(vector.type, None)] * C] * R)
+        acc = _variables(builder, [[ir.Constant(vector.type, None)] * C] * R, before)
         builder.cbranch(builder.icmp_signed("<", k, whole), body, last)
         builder.position_at_end(body)
-        come_from(acc, body, step(acc, builder.add(k, number(part * L)), None))
+        _come_back(acc, step(acc, builder.add(k, number(part * L)), None), body)
         k.add_incoming(builder.add(k, number_at_once), body)
         builder.branch(test)
         builder.position_at_end(last)
@@ -122,8 +126,8 @@ def _write_dot_tile(R: int, C: int, builder: ir.IRBuilder, values: Sequence[ir.V
         more = step(acc, first, vector.first(rest))
         builder.branch(done)
         builder.position_at_end(done)
-        result = variables(last, acc)
-        come_from(result, ragged, more)
+        result = _variables(builder, acc, last)
+        _come_back(result, more, ragged)
         return result
 
     # one vector after the other, so that there are registers for more sums
@@ -209,18 +213,6 @@ def _write_correlate_tile(
     before = builder.block
     builder.branch(image)
 
-    def variables(values: Any, from_: ir.Block) -> Any:
-        found = [[builder.phi(v.type) for v in row] for row in values]
-        for phis, row in zip(found, values, strict=True):
-            for phi, value in zip(phis, row, strict=True):
-                phi.add_incoming(value, from_)
-        return found
-
-    def come_back(phis: Any, values: Any, from_: ir.Block) -> None:
-        for row, new in zip(phis, values, strict=True):
-            for phi, value in zip(row, new, strict=True):
-                phi.add_incoming(value, from_)
-
     def step(acc: Any, d_now: ir.Value, x_now: ir.Value, p: ir.Value, mask: Any) -> Any:
         xs = [vector.load(at(x_now, c, p), mask) for c in x_columns]
         result = []
@@ -230,22 +222,22 @@ def _write_correlate_tile(
         return result
 
     builder.position_at_end(image)
-    n_, d_now, x_now = variables([[number(0), before_d, before_x]], before)[0]
-    outer = variables(start, before)
+    n_, d_now, x_now = _variables(builder, [[number(0), before_d, before_x]], before)[0]
+    outer = _variables(builder, start, before)
     builder.cbranch(builder.icmp_signed("<", n_, images_), first, done)
     builder.position_at_end(first)
     builder.branch(test)
     builder.position_at_end(test)
     p = builder.phi(I64)
     p.add_incoming(number(0), first)
-    inner = variables(outer, first)
+    inner = _variables(builder, outer, first)
     builder.cbranch(builder.icmp_signed("<", p, whole), body, last)
     builder.position_at_end(body)
-    come_back(inner, step(inner, d_now, x_now, p, None), body)
+    _come_back(inner, step(inner, d_now, x_now, p, None), body)
     p.add_incoming(builder.add(p, lanes), body)
     builder.branch(test)
     builder.position_at_end(last)
-    come_back(outer, step(inner, d_now, x_now, whole, rest), last)
+    _come_back(outer, step(inner, d_now, x_now, whole, rest), last)
     n_.add_incoming(builder.add(n_, number(1)), last)
     d_now.add_incoming(at(d_now, d_step_), last)
     x_now.add_incoming(at(x_now, x_step_), last)

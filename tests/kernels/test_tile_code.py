@@ -77,6 +77,8 @@ def test_every_width_of_vectors_gives_the_same_bits():
     mine = run(code)
     narrow = run(code, **HASWELL)
     assert narrow[0] == "32"
+    if mine[0] == "32":
+        pytest.skip("no vectors here wider than AVX2's: both are the same, which says nothing")
     assert narrow[1] == mine[1]
 
 
@@ -85,6 +87,7 @@ import numpy as np
 import npmlp
 from npmlp import models, nn
 from npmlp.kernels import vectors
+npmlp.set_kernels("numba")
 print(vectors.VECTOR_BYTES)
 rng = np.random.default_rng(0)
 for rows, k, m in ((70, 700, 30), (300, 700, 900)):  # as dot products, and in blocks
@@ -109,7 +112,7 @@ for build in (models.Vanilla, models.LeNet, models.Residual):
 """
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="names features of x86-64")
+@pytest.mark.skipif(not avx2_here(), reason="no AVX2: there is no tile here to compare with")
 def test_a_processor_without_a_tile_trains_all_the_same():
     plain = run(STEPS, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="+sse2")
     mine = run(STEPS)
@@ -146,8 +149,7 @@ for function, arguments in (
 """
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="compiles for x86-64")
-@pytest.mark.skipif(not avx2_here(), reason="a processor without AVX2")
+@pytest.mark.skipif(not avx2_here(), reason="no AVX2: the loops are run before they are read")
 def test_avx2_s_tiles_keep_their_sums_in_registers():
     done = subprocess.run(
         [sys.executable, "-c", AVX2], env=os.environ | HASWELL, capture_output=True, text=True

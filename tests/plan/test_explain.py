@@ -139,10 +139,8 @@ def test_where_nothing_is_recorded_there_is_nothing_to_explain():
 
 def test_the_command_prints_it_and_trains_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert (
-        train.main(["--arch", "vanilla", "--explain", "--batch-size", "8", "--kernels", "numba"])
-        == 0
-    )
+    flags = ["--arch", "vanilla", "--explain", "--batch-size", "8", "--kernels", "numba"]
+    assert train.main(flags) == 0
     out = capsys.readouterr().out
     assert "vanilla: a training step of 8 images" in out
     assert "linear_relu backward" in out and "SGD step" in out
