@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from npmlp.kernels.calls import alone
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # images that a look at inputs takes, at most
@@ -109,7 +111,8 @@ def calls(model: Any, x: Any, keep: Callable[[str, Any], Any]) -> tuple[list[Cal
         if not list(module.children())
     ]
     try:
-        with evaluating(model), library(x).no_grad():
+        # what an eager kernel on several threads is compiled for takes longer than this forward
+        with evaluating(model), library(x).no_grad(), alone():
             return found, model(x)
     finally:
         for handle in handles:

@@ -7,6 +7,8 @@ lie a power of two apart push each other out of the cache. So
   stays in the second-level cache, its strip of 48 columns in the first;
 - a is cut into blocks of 240 rows, copied so that they lie close together, 240 kB, and read past
   the strips of the panel;
+- processors that have no AVX-512 mostly have half a megabyte there: then it is the rows of a that
+  stay in it, 144 of them, and b's block, of up to 2064 columns, comes from the third level;
 - the tile is the one of panels.py, and the blocks of k are those that all rungs have, so the bits
   are the same.
 
@@ -23,10 +25,11 @@ import numpy as np
 
 from npmlp.kernels.cache import njit
 from npmlp.kernels.ladder import Array, Matrix, k_block, moved
-from npmlp.kernels.panels import ROWS_AT_ONCE, blocked_either_way, pack, tiled, turn
-from npmlp.kernels.vectors import VECTOR_BYTES
+from npmlp.kernels.panels import blocked_either_way, pack, tiled, turn
+from npmlp.kernels.vectors import MANY_REGISTERS, VECTOR_BYTES
 
-STRIPS_AT_ONCE, STRIP_BYTES = 20, 192
+STRIP_BYTES = 192
+STRIPS_AT_ONCE, ROWS_AT_ONCE = (20, 240) if MANY_REGISTERS else (43, 144)
 
 
 @njit(cache=True)

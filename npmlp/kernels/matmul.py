@@ -36,30 +36,37 @@ _THREADS_FROM = 1 << 22  # multiplications, 80 µs: to wake a sleeping thread ta
 _PACKING_ON_THREADS_FROM = 1 << 19  # entries
 _ROWS, _COLUMNS = 4, 16  # a portion is whole halves of tiles, and whole cache lines of a row
 
-_AS_IT_LIES, _PACKED, _TO_PACK, _DOTS, _LARGE = range(5)  # what becomes of b
+_AS_IT_LIES, _PACKED, _TO_PACK, _DOTS = range(4)  # what becomes of b
+
+
+@njit(cache=True)
+def _matrices(
+    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int,
+    start: Array, out: Array, by_rows: bool, first: int, last: int,
+) -> tuple[Matrix, Matrix, Matrix, Matrix, int, int]:  # fmt: skip
+    """Of a, b, start and out what rows, or columns, first … last of out need; and N, M of these."""
+    N, M = out.shape
+    a, b = Matrix(in_a, 0, a_down, a_along), Matrix(in_b, 0, b_down, b_along)
+    start_, out_ = Matrix(start, 0, 0, 1), Matrix(out.reshape(-1), 0, M, 1)
+    if by_rows:
+        return moved(a, first, 0), b, start_, moved(out_, first, 0), last - first, M
+    return a, moved(b, 0, first), moved(start_, 0, first), moved(out_, 0, first), N, last - first
 
 
 @njit(cache=True)
 def _part(
-    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int, way: int,
-    panels: Array, start: Array, floor: Any, out: Array, K: int, by_rows: bool,
+    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int,
+    start: Array, floor: Any, out: Array, K: int, by_rows: bool, way: int, panels: Array,
     first: int, last: int,
 ) -> None:  # fmt: skip
     """Rows, or columns, first … last of out = max(floor, start + a b).
 
     b that is to be packed is divided by columns: each thread lays down its own, and nobody waits.
     """
-    N, M = out.shape
-    a, b = Matrix(in_a, 0, a_down, a_along), Matrix(in_b, 0, b_down, b_along)
-    start_, out_ = Matrix(start, 0, 0, 1), Matrix(out.reshape(-1), 0, M, 1)
-    if by_rows:
-        a, out_, N = moved(a, first, 0), moved(out_, first, 0), last - first
-    else:
-        b, start_, out_ = moved(b, 0, first), moved(start_, 0, first), moved(out_, 0, first)
-        M = last - first
-    if way == _LARGE:
-        large_product(a, b, start_, floor, out_, N, K, M)
-    elif way == _DOTS:
+    a, b, start_, out_, N, M = _matrices(
+        in_a, a_down, a_along, in_b, b_down, b_along, start, out, by_rows, first, last
+    )
+    if way == _DOTS:
         dots(a, b, start_, floor, out_, N, K, M)
     elif way == _TO_PACK:
         own = panels[first * K :]
@@ -71,22 +78,49 @@ def _part(
 
 @njit(cache=True, parallel=True)
 def _parts(
-    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int, way: int,
-    panels: Array, start: Array, floor: Any, out: Array, K: int, by_rows: bool,
+    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int,
+    start: Array, floor: Any, out: Array, K: int, by_rows: bool, way: int, panels: Array,
     chunk: int, chunks: int,
 ) -> None:  # fmt: skip
     """All of out: [t · chunk, (t + 1) · chunk) to thread t; the last takes what remains."""
     for t in prange(chunks):
         end = out.shape[0] if by_rows else out.shape[1]
         last = end if t == chunks - 1 else (t + 1) * chunk
-        _part(in_a, a_down, a_along, in_b, b_down, b_along, way, panels, start, floor, out, K,
-              by_rows, t * chunk, last)  # fmt: skip
+        _part(in_a, a_down, a_along, in_b, b_down, b_along, start, floor, out, K, by_rows, way,
+              panels, t * chunk, last)  # fmt: skip
+
+
+# The same of a large product: apart, so that small networks need not wait until it is compiled.
+
+
+@njit(cache=True)
+def _large_part(
+    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int,
+    start: Array, floor: Any, out: Array, K: int, by_rows: bool, first: int, last: int,
+) -> None:  # fmt: skip
+    a, b, start_, out_, N, M = _matrices(
+        in_a, a_down, a_along, in_b, b_down, b_along, start, out, by_rows, first, last
+    )
+    large_product(a, b, start_, floor, out_, N, K, M)
+
+
+@njit(cache=True, parallel=True)
+def _large_parts(
+    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int,
+    start: Array, floor: Any, out: Array, K: int, by_rows: bool, chunk: int, chunks: int,
+) -> None:  # fmt: skip
+    for t in prange(chunks):
+        end = out.shape[0] if by_rows else out.shape[1]
+        last = end if t == chunks - 1 else (t + 1) * chunk
+        _large_part(in_a, a_down, a_along, in_b, b_down, b_along, start, floor, out, K, by_rows,
+                    t * chunk, last)  # fmt: skip
 
 
 def _run(
-    a: Array, b: Flat, way: int, panels: Array | None, bias: Array | None, relu: bool, out: Array,
-    K: int, by_rows: bool,
+    a: Array, b: Flat, bias: Array | None, relu: bool, out: Array, K: int, by_rows: bool,
+    way: int | None, panels: Array | None = None,
 ) -> None:  # fmt: skip
+    """out = a b + bias on threads; with no way as a large product."""
     n, m = out.shape
     start = _zeros(out.dtype, m) if bias is None else bias
     if not start.flags.writeable:  # another type to Numba, and start changes places with out
@@ -94,12 +128,17 @@ def _run(
         call(np.copyto, own, start)
         start = own
     floor = out.dtype.type(0 if relu else -np.inf)
-    panels = start if panels is None else panels
-    threads.call_on_threads(
-        _part, _parts, (*memory(a), *b, way, panels, start, floor, out, K, by_rows),
-        *((n, _ROWS) if by_rows else (m, DOT_COLUMNS if way == _DOTS else _COLUMNS)), n * m * K,
-        _THREADS_FROM,
-    )  # fmt: skip
+    operands = (*memory(a), *b, start, floor, out, K, by_rows)
+    portions = (n, _ROWS) if by_rows else (m, DOT_COLUMNS if way == _DOTS else _COLUMNS)
+    if way is None:
+        threads.call_on_threads(
+            _large_part, _large_parts, operands, *portions, n * m * K, _THREADS_FROM
+        )
+    else:
+        more = (way, start if panels is None else panels)
+        threads.call_on_threads(
+            _part, _parts, operands + more, *portions, n * m * K, _THREADS_FROM
+        )  # fmt: skip
 
 
 # -------------------------------------------------------------------------------- for the others
@@ -111,8 +150,8 @@ def multiply(a: Array, b: Array, out: Array, bias: Array | None = None) -> None:
         call(_by_blas, a, b, bias, False, out)
         return
     n, (k, m) = len(a), b.shape
-    way = _LARGE if scratch.is_large(n, k, m, b.itemsize) else _AS_IT_LIES
-    _run(a, memory(b), way, None, bias, False, out, k, by_rows=n >= min(m, 32))
+    way = None if scratch.is_large(n, k, m, b.itemsize) else _AS_IT_LIES
+    _run(a, memory(b), bias, False, out, k, n >= min(m, 32), way)
 
 
 def multiply_transposed(
@@ -130,17 +169,17 @@ def multiply_transposed(
     m, k = bt.shape
     b = (bt.reshape(-1), 1, k)
     if scratch.are_dots(len(a), k, m):
-        _run(in_order(a), b, _DOTS, None, bias, relu, out, k, by_rows=False)
+        _run(in_order(a), b, bias, relu, out, k, False, _DOTS)
     elif not panels:
-        _run(a, b, _LARGE, None, bias, relu, out, k, by_rows=len(a) >= m)
+        _run(a, b, bias, relu, out, k, len(a) >= m, None)
     elif len(a) < 2 * m:
-        _run(a, b, _TO_PACK, panels[0], bias, relu, out, k, by_rows=False)
+        _run(a, b, bias, relu, out, k, False, _TO_PACK, panels[0])
     else:  # many rows, of which each is better read by one thread alone
         threads.call_on_threads(
             pack_rows, pack_all_rows, (b[0], 0, 1, k, k, m, panels[0]), k, 16, k * m,
             _PACKING_ON_THREADS_FROM,
         )  # fmt: skip
-        _run(a, (panels[0], m, 1), _PACKED, None, bias, relu, out, k, by_rows=True)
+        _run(a, (panels[0], m, 1), bias, relu, out, k, True, _PACKED)
 
 
 def _by_blas(a: Array, b: Array, bias: Array | None, relu: bool, out: Array) -> None:

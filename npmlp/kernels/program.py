@@ -184,7 +184,7 @@ def _on_threads(codes: Array, common: Array, stamps: Array) -> int:
     """All programs, each on its thread. Returns: 0, or of a call that raised its word, plus 1."""
     common[:] = 0
     for t in prange(codes.shape[0]):
-        _one_program(codes, t, common, stamps)
+        _one_program(codes, np.int64(t), common, stamps)
     return int(look(common, _WHERE))  # type: ignore[call-arg]
 
 

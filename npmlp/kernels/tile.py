@@ -105,6 +105,8 @@ def _write_product_tile(
     a_rows = row_of(in_a, down_)
     to_rows, of_rows = row_of(in_out, out_down_), row_of(in_start, start_down_)
     least = vector.splat(floor_)
+    for pointer in of_rows:  # read after the loop, and of a large `out` from far away
+        ask_for(builder, pointer, 1)
 
     def write(masks: Sequence[ir.Value | None]) -> None:
         def row_vectors(pointer: ir.Value) -> list[ir.Value]:

@@ -136,10 +136,11 @@ class Vectors:
         return self.builder.shuffle_vector(x, y, low), self.builder.shuffle_vector(x, y, high)
 
 
-def ask_for(builder: ir.IRBuilder, pointer: ir.Value) -> None:
-    """Have the processor fetch a line of memory into its second cache, and not wait for it."""
+def ask_for(builder: ir.IRBuilder, pointer: ir.Value, cache: int = 2) -> None:
+    """Have the processor fetch a line of memory into its first or second cache, and not wait."""
     place = builder.bitcast(pointer, ir.IntType(8).as_pointer())
-    arguments = [place, *(number(value, I32) for value in (0, 2, 1))]  # to read, near by, as data
+    to_read, nearness, as_data = 0, 4 - cache, 1
+    arguments = [place, *(number(value, I32) for value in (to_read, nearness, as_data))]
     type_ = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
     function = cgutils.get_or_insert_function(builder.module, type_, "llvm.prefetch.p0")
     builder.call(function, arguments)
