@@ -92,17 +92,17 @@ def grid_product(
                 if width == lanes:
                     product_tile(  # type: ignore[call-arg]
                         _ROWS, 1, left, M, steps, a.memory, p, a.down, a.along, b, at + g, k, rows,
-                        flat, o, down, least, flat, o, down, None, None,
+                        flat, o, down, least, flat, o, down, None, None, None,
                     )  # fmt: skip
                 elif width == 2 * lanes:
                     product_tile(  # type: ignore[call-arg]
                         _ROWS, 2, left, M, steps, a.memory, p, a.down, a.along, b, at + g, k, rows,
-                        flat, o, down, least, flat, o, down, None, None,
+                        flat, o, down, least, flat, o, down, None, None, None,
                     )  # fmt: skip
                 else:
                     product_tile(  # type: ignore[call-arg]
                         _ROWS, _WIDEST, left, M, steps, a.memory, p, a.down, a.along, b, at + g, k,
-                        rows, flat, o, down, least, flat, o, down, None, None,
+                        rows, flat, o, down, least, flat, o, down, None, None, None,
                     )  # fmt: skip
         g += width
 

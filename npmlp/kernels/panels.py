@@ -52,11 +52,13 @@ def _strip(vectors: int) -> Any:
                 product_tile(  # type: ignore[call-arg]
                     rows, vectors, left, M, K, a.memory, p, a.down, a.along, b.memory, b.at, b.down,
                     None, start.memory, s, start.down, floor, out.memory, o, out.down, None, None,
+                    None,
                 )  # fmt: skip
             else:
                 product_tile(  # type: ignore[call-arg]
                     half, vectors, left, M, K, a.memory, p, a.down, a.along, b.memory, b.at, b.down,
                     None, start.memory, s, start.down, floor, out.memory, o, out.down, None, None,
+                    None,
                 )  # fmt: skip
 
     return strip
@@ -66,20 +68,21 @@ _strip_1, _strip_2, _strip_3 = _strip(1), _strip(2), _strip(3)
 
 
 @njit()
-def _strip_3_that_asks(
+def _whole_strip_that_asks(
     a: Matrix, b: Matrix, start: Matrix, floor: Any, out: Matrix, N: int, K: int, M: int,
-    next_b: int, count: int,
+    ask: Matrix, count: int,
 ) -> None:  # fmt: skip
-    """The same as _strip_3, with `count` elements of b from next_b on fetched meanwhile."""
+    """The same of all VECTORS, with `count` elements of ask's memory fetched meanwhile."""
     line = LINE // out.memory.itemsize
+    ask_at = ask.at
     for i in range(0, N, ROWS):
         p, s, o = a.at + i * a.down, start.at + i * start.down, out.at + i * out.down
         step = line if count > 0 else 0
         product_tile(  # type: ignore[call-arg]
-            ROWS, 3, N - i, M, K, a.memory, p, a.down, a.along, b.memory, b.at, b.down, None,
-            start.memory, s, start.down, floor, out.memory, o, out.down, next_b, step,
+            ROWS, VECTORS, N - i, M, K, a.memory, p, a.down, a.along, b.memory, b.at, b.down, None,
+            start.memory, s, start.down, floor, out.memory, o, out.down, ask.memory, ask_at, step,
         )  # fmt: skip
-        next_b, count = next_b + K * step, count - K * line
+        ask_at, count = ask_at + K * step, count - K * line
 
 
 @njit(cache=True)
@@ -106,8 +109,8 @@ def tiled(
     the first-level cache while tiles pass over it, and the rows of a and of out in the second while
     strips do. Tiles of two vectors (AVX2) are done with a row of b so soon that rows far apart, or
     across two cache lines, would hold them up: there the strip is copied first, if it is worth it.
-    A b of many rows, of which no tile asks twice, comes from further away; so tiles of
-    one block of k ask for the rows of the block after the next.
+    A b of many rows comes from further away, and a transposed a beside it; so tiles of one block
+    of k ask for what the block after the next will read.
     """
     lanes = VECTOR_BYTES // out.memory.itemsize
     block = k_block(K)
@@ -119,8 +122,10 @@ def tiled(
             steps = min(block, K - k)
             ak, from_ = moved(a, i, k), start if k == 0 else out
             least = floor if k + steps >= K else out.memory.dtype.type(-np.inf)
-            # elements of b in the block after the next: to be asked for, and asked for so far
-            ask, asked = 0 if packed or i > 0 else min(block, K - k - 2 * steps) * b.down, 0
+            # elements of b, and then of a, in the block after the next: to be asked for, and so far
+            later = max(0, min(block, K - k - 2 * steps)) if i == 0 else 0
+            ask_b, ask_a = 0 if packed else later * b.down, later * a.along if a.down == 1 else 0
+            asked = 0
             j = 0
             while j < M:
                 width = strip_width(M - j, lanes)
@@ -129,13 +134,14 @@ def tiled(
                 sj, oj, columns = moved(from_, i, j), moved(out, i, j), min(width, M - j)
                 if copies and width == 2 * lanes:
                     copy_strip(2, b.memory, bj.at, bj.down, steps, columns, strip)  # type: ignore[call-arg]
-                    close = Matrix(strip, 0, width, 1)
-                    _strip_2(ak, close, sj, least, oj, rows, steps, columns)
-                elif width == 3 * lanes and asked < ask:
-                    next_b = b.at + (k + 2 * steps) * b.down + asked
-                    _strip_3_that_asks(
-                        ak, bj, sj, least, oj, rows, steps, columns, next_b, ask - asked
-                    )
+                    bj = Matrix(strip, 0, width, 1)
+                if width == VECTORS * lanes and asked < ask_b + ask_a:
+                    if asked < ask_b:
+                        ask, left = moved(b, k + 2 * steps, asked), ask_b - asked
+                    else:
+                        ask = moved(a, asked - ask_b, k + 2 * steps)
+                        left = ask_b + ask_a - asked
+                    _whole_strip_that_asks(ak, bj, sj, least, oj, rows, steps, columns, ask, left)
                     asked += -(-rows // ROWS) * steps * (LINE // out.memory.itemsize)
                 elif width == 3 * lanes:
                     _strip_3(ak, bj, sj, least, oj, rows, steps, columns)

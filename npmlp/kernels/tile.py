@@ -44,7 +44,7 @@ def product_tile(
     typing: Any, rows: Any, vectors: Any, N: Any, M: Any, K: Any,
     a: Any, a_at: Any, down: Any, along: Any, b: Any, b_at: Any, b_down: Any, places: Any,
     start: Any, start_at: Any, start_down: Any, floor: Any, out: Any, out_at: Any, out_down: Any,
-    next_b: Any, line: Any,
+    ask: Any, ask_at: Any, line: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
     """out[r, j] = max(floor, start[r, j] + Σ_k a[r, k] b[k, j]) for r < N, j < M, in one tile.
 
@@ -58,21 +58,21 @@ def product_tile(
     is an array and not None, b[k, j] is at b_at + places[b_down + k] + j instead. start may be out
     itself, to add to it, or a bias, with start_down = 0.
 
-    Where next_b is a position in b's memory and not None, each step of k asks for the memory there,
-    `line` elements further on each time, so that it is near when it is needed.
+    Where ask is an array and not None, each step of k asks for its memory from ask_at on, `line`
+    elements further on each time, so that it is near when it is needed.
     """
     R, V = literal(rows), literal(vectors)
     n = types.intp
-    asks = not isinstance(next_b, types.NoneType)
+    asks = not isinstance(ask, types.NoneType)
     signature = types.void(
         rows, vectors, n, n, n, a, n, n, n, b, n, n, places, start, n, n, a.dtype, out, n, n,
-        *((n, n) if asks else (next_b, line)),
+        ask, *((n, n) if asks else (ask_at, line)),
     )  # fmt: skip
 
     def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         (_, _, N_, M_, K_, a_, a_at_, down_, along_, b_, b_at_, b_down_, places_,
          start_, start_at_, start_down_, floor_, out_, out_at_, out_down_,
-         next_b_, line_) = values  # fmt: skip
+         ask_, ask_at_, line_) = values  # fmt: skip
         at = functools.partial(pointer_to, context, builder)
         listed = not isinstance(places, types.NoneType)
         apart(
@@ -80,7 +80,7 @@ def product_tile(
             [N_, M_, K_, at(a, a_, a_at_), down_, along_, at(b, b_, b_at_), b_down_,
              at(places, places_, b_down_) if listed else number(0),
              at(start, start_, start_at_), start_down_, floor_,
-             at(out, out_, out_at_), out_down_, *((at(b, b_, next_b_), line_) if asks else ())],
+             at(out, out_, out_at_), out_down_, *((at(ask, ask_, ask_at_), line_) if asks else ())],
             functools.partial(_write_product_tile, R, V, listed),
         )  # fmt: skip
         return context.get_dummy_value()
