@@ -140,7 +140,7 @@ def _write_dot_tile(R: int, C: int, builder: ir.IRBuilder, values: Sequence[ir.V
         ]
     [each] = of_parts
     each += each[:1] * (-len(each) % L)
-    totals = [_added_up(vector, each[i : i + L])[0] for i in range(0, len(each), L)]
+    totals = [_added_up(vector, each[i : i + L]) for i in range(0, len(each), L)]
     place = cgutils.alloca_once(builder, ir.ArrayType(vector.type, len(totals)))
     first = builder.bitcast(place, scalar.as_pointer())
     for i, total in enumerate(totals):
@@ -279,15 +279,30 @@ def sum_of_lanes(
     return sums.dtype(chunks, sums, types.intp, types.intp), write
 
 
-def _added_up(vector: Vectors, sums: list[ir.Value]) -> list[ir.Value]:
-    """Each vector's sum, of as many vectors as there are lanes in one. In each the first half is
-    added to the second, and so on with what is left, as sum_of_lanes does: two vectors at a time,
-    whose halves make one.
+def _added_up(vector: Vectors, sums: list[ir.Value]) -> ir.Value:
+    """A vector of each vector's sum, of as many vectors as there are lanes in one.
+
+    In each the first half is added to the second, and so on with what is left, as sum_of_lanes
+    does: two vectors at a time, whose halves make one. Numbers of 16 bytes stay together until
+    halves are smaller, and then halves stay within 16 bytes: other moves cost several times more.
     """
     builder, L, width = vector.builder, vector.lanes, vector.lanes
+    together = 16 // vector.bytes
+    groups = L // together
+    # what that does to their order, undone beforehand
+    sums = [sums[together * q + p] for p in range(together) for q in range(groups)]
     while len(sums) > 1:
         half = width // 2
-        lower = [g + i for g in range(0, 2 * L, width) for i in range(half)]
+        if half >= together:
+            lower = [g + i for g in range(0, 2 * L, width) for i in range(half)]
+        else:
+            lower = [
+                of + g + w + i
+                for g in range(0, L, together)
+                for of in (0, L)
+                for w in range(0, together, width)
+                for i in range(half)
+            ]
         halves = [
             ir.Constant(ir.VectorType(I32, L), [place + up for place in lower]) for up in (0, half)
         ]
@@ -296,4 +311,4 @@ def _added_up(vector: Vectors, sums: list[ir.Value]) -> list[ir.Value]:
             for x, y in zip(sums[::2], sums[1::2], strict=True)
         ]
         width = half
-    return sums
+    return sums[0]
