@@ -29,7 +29,7 @@ from npmlp.kernels.ladder import Array, Matrix, blocked, k_block, moved
 from npmlp.kernels.scratch import SUM_BYTES
 from npmlp.kernels.sums import dot_tile
 from npmlp.kernels.tile import copy_strip, product_tile, transpose_tile
-from npmlp.kernels.vectors import LINE, ROWS, VECTOR_BYTES, VECTORS
+from npmlp.kernels.vectors import LINE, ROWS, VECTOR_BYTES, VECTORS, as_writable
 
 # ------------------------------------------------------------------------------------- strips
 
@@ -94,6 +94,12 @@ def strip_width(columns: int, lanes: int) -> int:
 
 
 @njit(cache=True)
+def _writable(matrix: Matrix) -> Matrix:
+    memory: Any = as_writable(matrix.memory)  # type: ignore[call-arg]
+    return Matrix(memory, matrix.at, matrix.down, matrix.along)
+
+
+@njit(cache=True)
 def tiled(
     a: Matrix, b: Matrix, packed: bool, start: Matrix, floor: Any, out: Matrix,
     N: int, K: int, M: int,
@@ -112,6 +118,7 @@ def tiled(
     A b of many rows comes from further away, and a transposed a beside it; so tiles of one block
     of k ask for what the block after the next will read.
     """
+    a, b = _writable(a), _writable(b)  # what is read is now a's, now b's, now a copy
     lanes = VECTOR_BYTES // out.memory.itemsize
     block = k_block(K)
     copies = VECTORS == 2 and not packed and N >= 4 * ROWS

@@ -17,6 +17,7 @@ from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
 from numba.core.errors import RequireLiteralValue
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
 # ------------------------------------------------------------------- what the processor has
@@ -267,3 +268,16 @@ def prefetch(typing: Any, x: Any, at: Any) -> tuple[Any, Callable[..., Any]]:
         return context.get_dummy_value()
 
     return types.void(x, types.intp), write
+
+
+@intrinsic
+def as_writable(typing: Any, x: Any) -> tuple[Any, Callable[..., Any]]:
+    """x itself, whose type now says that it may be written, though it will not be.
+
+    To Numba read-only arrays are another type, and one variable cannot be this here and that there.
+    """
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        return impl_ret_borrowed(context, builder, signature.return_type, values[0])
+
+    return x.copy(readonly=False)(x), write

@@ -306,10 +306,18 @@ def _backwards(x: Array) -> Array:
     return np.array(x[flip], order="C")[flip]
 
 
+def _read_only(x: Array) -> Array:
+    """As of a file that is mapped, or of a broadcast: kernels are compiled for it by themselves."""
+    copy = x.copy()
+    copy.setflags(write=False)
+    return copy
+
+
 MEMORY: dict[str, Callable[[Array], Array]] = {
     "transposed": lambda x: np.array(x, order="F"),
     "strided": _strided,
     "backwards": _backwards,
+    "read-only": _read_only,
 }
 
 
