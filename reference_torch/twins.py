@@ -151,6 +151,11 @@ def linear_relu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.relu(F.linear(x, weight, bias))
 
 
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
+    z = F.linear(x, weight, bias)
+    return F.gelu(z), z
+
+
 def conv_relu_pool(x: Tensor, weight: Tensor, bias: Tensor | None, **attrs: Any) -> Any:
     return F.max_pool2d(F.relu(F.conv2d(x, weight, bias, **attrs)), 2, return_indices=True)
 
@@ -282,6 +287,7 @@ _TWINS: dict[str, Twin] = {
     "cross_entropy": F.cross_entropy,
     "cross_entropy_soft": F.cross_entropy,
     "linear_relu": linear_relu,
+    "linear_gelu": linear_gelu,
     "batch_norm_gelu": batch_norm_gelu,
     "conv_relu_pool": conv_relu_pool,
 }

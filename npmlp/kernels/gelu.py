@@ -11,9 +11,12 @@ import math
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.elementwise import Array, Loop, each
+from npmlp.kernels.lines import move_lines
 from npmlp.kernels.vectors import wide
 
 
@@ -120,22 +123,6 @@ def gelu_slope_32(x: np.float32) -> np.float32:
     return _normal_cdf_32(x) + x * (_DENSITY_0 * _exp_32(-_HALF * x * x))
 
 
-@njit(cache=True)
-def _gelu_32(x: Array, _: Array, number: Any, out: Array, first: int, last: int) -> None:
-    wide()  # type: ignore[call-arg]
-    x, out = x[first:last], out[first:last]
-    for i in range(out.size):
-        out[i] = gelu_of_32(x[i])
-
-
-@njit(cache=True)
-def _gelu_gradient_32(dout: Array, x: Array, number: Any, dx: Array, first: int, last: int) -> None:
-    wide()  # type: ignore[call-arg]
-    dout, x, dx = dout[first:last], x[first:last], dx[first:last]
-    for i in range(dx.size):
-        dx[i] = dout[i] * gelu_slope_32(x[i])
-
-
 _TANH_1 = np.float32(2 * math.sqrt(2 / math.pi))
 _TANH_3 = np.float32(2 * math.sqrt(2 / math.pi) * 0.044715)
 
@@ -186,20 +173,6 @@ def gelu_slope_64(x: np.float64) -> np.float64:
 
 
 @njit(cache=True)
-def _gelu_64(x: Array, _: Array, number: Any, out: Array, first: int, last: int) -> None:
-    x, out = x[first:last], out[first:last]
-    for i in range(out.size):
-        out[i] = gelu_of_64(x[i])
-
-
-@njit(cache=True)
-def _gelu_gradient_64(dout: Array, x: Array, number: Any, dx: Array, first: int, last: int) -> None:
-    dout, x, dx = dout[first:last], x[first:last], dx[first:last]
-    for i in range(dx.size):
-        dx[i] = dout[i] * gelu_slope_64(x[i])
-
-
-@njit(cache=True)
 def _gelu_tanh_64(x: Array, _: Array, number: Any, out: Array, first: int, last: int) -> None:
     x, out = x[first:last], out[first:last]
     for i in range(out.size):
@@ -219,29 +192,132 @@ def _gelu_tanh_gradient_64(
         dx[i] = dout[i] * (0.5 * (1 + t) + 0.5 * x[i] * (1 - t * t) * slope)
 
 
-# ------------------------------------------------------- on threads; elementwise.py says why so
+# ---------------------------------------------------------------------------- exact, either dtype
+#
+# Which GELU it is, is settled by the dtype when a loop is compiled. A call that is not inlined
+# would keep the loop around it from becoming a vector's.
 
 
-@njit(cache=True, parallel=True)
-def _gelus_32(x: Array, _: Array, number: Any, out: Array, chunk: int, chunks: int) -> None:
-    for t in prange(chunks):
-        _gelu_32(x, _, number, out, t * chunk, min(out.size, (t + 1) * chunk))
+def gelu_of(x: Any) -> Any:
+    """x Φ(x)"""
 
 
-@njit(cache=True, parallel=True)
-def _gelu_gradients_32(
-    dout: Array, x: Array, number: Any, dx: Array, chunk: int, chunks: int
+def gelu_slope(x: Any) -> Any:
+    """Φ(x) + x φ(x)"""
+
+
+@overload(gelu_of, jit_options={"forceinline": True})
+def _compiled_gelu(x: Any) -> Any:
+    def single(x: Any) -> Any:
+        return gelu_of_32(x)
+
+    def double(x: Any) -> Any:
+        return gelu_of_64(x)
+
+    return single if x == types.float32 else double
+
+
+@overload(gelu_slope, jit_options={"forceinline": True})
+def _compiled_slope(x: Any) -> Any:
+    def single(x: Any) -> Any:
+        return gelu_slope_32(x)
+
+    def double(x: Any) -> Any:
+        return gelu_slope_64(x)
+
+    return single if x == types.float32 else double
+
+
+@njit(cache=True)
+def gelu_entries(x: Array, out: Array, first: int, last: int) -> None:
+    """out[i] = GELU(x[i]) for entries first … last."""
+    wide()  # type: ignore[call-arg]
+    x, out = x[first:last], out[first:last]
+    for i in range(out.size):
+        out[i] = gelu_of(x[i])
+
+
+@njit(cache=True)
+def back_through_gelu(dout: Array, x: Array, dx: Array, first: int, last: int) -> None:
+    """dx[i] = dout[i] · the slope of GELU at x[i] for entries first … last."""
+    wide()  # type: ignore[call-arg]
+    dout, x, dx = dout[first:last], x[first:last], dx[first:last]
+    for i in range(dx.size):
+        dx[i] = dout[i] * gelu_slope(x[i])
+
+
+# The same of a block of a matrix, some columns of some rows, whose row i begins at `at` + i · down.
+# Rows are put together in a place of their own first: what is left of each row by whole vectors
+# would be computed entry by entry, and take longer than all before it.
+
+_AT_ONCE = 2048  # entries: 8 kB of float32
+
+
+@njit(cache=True)
+def gelu_block(x: Array, out: Array, at: int, down: int, rows: int, columns: int) -> None:
+    """out[i, j] = GELU(x[i, j]) for i < rows, j < columns."""
+    wide()  # type: ignore[call-arg]
+    if columns == down:
+        gelu_entries(x, out, at, at + rows * columns)
+        return
+    few = max(1, _AT_ONCE // columns)
+    z = np.empty(min(few, rows) * columns, x.dtype)
+    for i in range(0, rows, few):
+        n, begin = min(few, rows - i), at + i * down
+        move_lines(x, begin, down, z, 0, columns, n, columns)
+        for k in range(n * columns):
+            z[k] = gelu_of(z[k])
+        move_lines(z, 0, columns, out, begin, down, n, columns)
+
+
+@njit(cache=True)
+def back_through_block(
+    dout: Array, x: Array, dx: Array, at: int, down: int, rows: int, columns: int
 ) -> None:
+    """dx[i, j] = dout[i, j] · the slope of GELU at x[i, j] for i < rows, j < columns."""
+    wide()  # type: ignore[call-arg]
+    if columns == down:
+        back_through_gelu(dout, x, dx, at, at + rows * columns)
+        return
+    few = max(1, _AT_ONCE // columns)
+    z, d = np.empty(min(few, rows) * columns, x.dtype), np.empty(min(few, rows) * columns, x.dtype)
+    for i in range(0, rows, few):
+        n, begin = min(few, rows - i), at + i * down
+        move_lines(x, begin, down, z, 0, columns, n, columns)
+        move_lines(dout, begin, down, d, 0, columns, n, columns)
+        for k in range(n * columns):
+            z[k] = d[k] * gelu_slope(z[k])
+        move_lines(z, 0, columns, dx, begin, down, n, columns)
+
+
+# elementwise.py says why loops look like this, and are there twice
+
+
+@njit(cache=True)
+def _gelu(x: Array, _: Array, number: Any, out: Array, first: int, last: int) -> None:
+    gelu_entries(x, out, first, last)
+
+
+@njit(cache=True, parallel=True)
+def _gelus(x: Array, _: Array, number: Any, out: Array, chunk: int, chunks: int) -> None:
     for t in prange(chunks):
-        _gelu_gradient_32(dout, x, number, dx, t * chunk, min(dx.size, (t + 1) * chunk))
+        gelu_entries(x, out, t * chunk, min(out.size, (t + 1) * chunk))
+
+
+@njit(cache=True)
+def _gradient(dout: Array, x: Array, number: Any, dx: Array, first: int, last: int) -> None:
+    back_through_gelu(dout, x, dx, first, last)
+
+
+@njit(cache=True, parallel=True)
+def _gradients(dout: Array, x: Array, number: Any, dx: Array, chunk: int, chunks: int) -> None:
+    for t in prange(chunks):
+        back_through_gelu(dout, x, dx, t * chunk, min(dx.size, (t + 1) * chunk))
 
 
 # float64 is for checking, and runs on one thread
 _32, _64 = np.dtype(np.float32), np.dtype(np.float64)
-_GELU = {_32: Loop(_gelu_32, _gelus_32, 8), _64: Loop(_gelu_64)}
-_GELU_GRADIENT = {
-    _32: Loop(_gelu_gradient_32, _gelu_gradients_32, 12),
-    _64: Loop(_gelu_gradient_64),
-}
+_GELU = {_32: Loop(_gelu, _gelus, 8), _64: Loop(_gelu)}
+_GELU_GRADIENT = {_32: Loop(_gradient, _gradients, 12), _64: Loop(_gradient)}
 _GELU_TANH = {_32: Loop(_gelu_tanh_32), _64: Loop(_gelu_tanh_64)}
 _GELU_TANH_GRADIENT = {_32: Loop(_gelu_tanh_gradient_32), _64: Loop(_gelu_tanh_gradient_64)}

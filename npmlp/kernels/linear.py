@@ -13,6 +13,7 @@ import numpy as np
 from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
+from npmlp.kernels.gelu import back_through_block
 from npmlp.kernels.lines import add_columns
 from npmlp.kernels.matmul import multiply, multiply_transposed
 
@@ -63,6 +64,27 @@ def linear_relu_backward(
     _products_backward(d, inputs, grads)
 
 
+def linear_gelu_forward(inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any) -> None:
+    """outs: GELU(z) and z = x weightᵀ + bias, which backward needs."""
+    x, weight, bias = inputs
+    if bias is not None:
+        bias = in_order(bias)
+    out, z = _rows(outs[0]), _rows(outs[1])
+    multiply_transposed(_rows(in_order(x)), in_order(weight), z, scratch, bias, gelu=out)
+
+
+def linear_gelu_backward(
+    dout: Array, inputs: tuple[Any, ...], outs: Any, grads: tuple[Any, ...], scratch: Any
+) -> None:
+    """As linear's, from d = dout · the slope of GELU at z; dbias is summed in the same pass."""
+    d = _rows(scratch[0])
+    arguments = (_rows(dout), _rows(outs[1]), d, grads[2])
+    threads.call_on_threads(
+        _bend_and_sum_rows, _bends, arguments, d.shape[1], 16, _GELU_COST * d.size, _THREADS_FROM
+    )
+    _products_backward(d, inputs, grads)
+
+
 def _rows(x: Array) -> Array:
     """x (…, K) as (N, K)."""
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
@@ -70,6 +92,7 @@ def _rows(x: Array) -> Array:
 
 _CHUNK = 64  # rows; the error of a long sum grows with the longer of a chunk and their number
 _THREADS_FROM = 1 << 19  # entries
+_GELU_COST = 8  # times what an entry costs that is only added
 
 
 def _sum_rows(x: Array, out: Array) -> None:
@@ -118,3 +141,25 @@ def _add_rows(x: Array, out: Any, d: Any, total: Any, first: int, last: int) -> 
     for n in range(0, N, _CHUNK):
         rows, at = min(_CHUNK, N - n), n * M + first
         add_columns(x, at, out, d, M, rows, last - first, total, first)
+
+
+@njit(cache=True)
+def _bend_and_sum_rows(dout: Array, z: Array, d: Array, total: Any, first: int, last: int) -> None:
+    """d (N, M) = dout · the slope of GELU at z, and total (M,) = Σ_n d[n], in columns first … last:
+    each chunk of rows is added up while it is in the cache.
+    """
+    N, M = d.shape
+    dout_, z_, d_ = dout.reshape(-1), z.reshape(-1), d.reshape(-1)
+    if total is not None:
+        total[first:last] = 0
+    for n in range(0, N, _CHUNK):
+        rows = min(_CHUNK, N - n)
+        back_through_block(dout_, z_, d_, n * M + first, M, rows, last - first)
+        if total is not None:
+            add_columns(d, n * M + first, None, None, M, rows, last - first, total, first)
+
+
+@njit(cache=True, parallel=True)
+def _bends(dout: Array, z: Array, d: Array, total: Any, chunk: int, chunks: int) -> None:
+    for t in prange(chunks):
+        _bend_and_sum_rows(dout, z, d, total, t * chunk, min(d.shape[1], (t + 1) * chunk))

@@ -18,9 +18,17 @@ from npmlp import config
 from npmlp.kernels import scratch, threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import call, in_order
+from npmlp.kernels.gelu import gelu_block, gelu_forward
 from npmlp.kernels.ladder import Array, Matrix, moved
 from npmlp.kernels.large import large_product
-from npmlp.kernels.panels import DOT_COLUMNS, dots, pack_all_rows, pack_rows, product
+from npmlp.kernels.panels import (
+    DOT_COLUMNS,
+    ROWS_AT_ONCE,
+    dots,
+    pack_all_rows,
+    pack_rows,
+    product,
+)
 
 Flat = tuple[Array, int, int]  # a matrix's memory, and its steps down and along
 
@@ -116,11 +124,76 @@ def _large_parts(
                     t * chunk, last)  # fmt: skip
 
 
+# And with GELU. It is not done in the tile: x Φ(x) takes so many instructions that each entry may
+# as well be stored, which backward needs anyway, and read again from the nearest cache.
+
+
+@njit(cache=True)
+def _gelu_part(
+    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int,
+    start: Array, floor: Any, out: Array, K: int, by_rows: bool, way: int, panels: Array,
+    gelu: Array, first: int, last: int,
+) -> None:  # fmt: skip
+    """`_part`, and gelu = GELU(out) of some rows before the next are begun."""
+    step = ROWS_AT_ONCE if by_rows else max(1, last - first)
+    for i in range(first, last, step):
+        end = min(i + step, last)
+        _part(in_a, a_down, a_along, in_b, b_down, b_along, start, floor, out, K, by_rows, way,
+              panels, i, end)  # fmt: skip
+        _gelu_of(out, gelu, by_rows, i, end)
+
+
+@njit(cache=True)
+def _gelu_of(out: Array, gelu: Array, by_rows: bool, first: int, last: int) -> None:
+    """gelu = GELU(out) in rows, or columns, first … last."""
+    N, M = out.shape
+    at, rows, columns = first * M, last - first, M
+    if not by_rows:
+        at, rows, columns = first, N, last - first
+    gelu_block(out.reshape(-1), gelu.reshape(-1), at, M, rows, columns)
+
+
+@njit(cache=True, parallel=True)
+def _gelu_parts(
+    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int,
+    start: Array, floor: Any, out: Array, K: int, by_rows: bool, way: int, panels: Array,
+    gelu: Array, chunk: int, chunks: int,
+) -> None:  # fmt: skip
+    for t in prange(chunks):
+        end = out.shape[0] if by_rows else out.shape[1]
+        last = end if t == chunks - 1 else (t + 1) * chunk
+        _gelu_part(in_a, a_down, a_along, in_b, b_down, b_along, start, floor, out, K, by_rows,
+                   way, panels, gelu, t * chunk, last)  # fmt: skip
+
+
+@njit(cache=True)
+def _large_gelu_part(
+    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int,
+    start: Array, floor: Any, out: Array, K: int, by_rows: bool, gelu: Array, first: int, last: int,
+) -> None:  # fmt: skip
+    _large_part(in_a, a_down, a_along, in_b, b_down, b_along, start, floor, out, K, by_rows,
+                first, last)  # fmt: skip
+    _gelu_of(out, gelu, by_rows, first, last)
+
+
+@njit(cache=True, parallel=True)
+def _large_gelu_parts(
+    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int,
+    start: Array, floor: Any, out: Array, K: int, by_rows: bool, gelu: Array, chunk: int,
+    chunks: int,
+) -> None:  # fmt: skip
+    for t in prange(chunks):
+        end = out.shape[0] if by_rows else out.shape[1]
+        last = end if t == chunks - 1 else (t + 1) * chunk
+        _large_gelu_part(in_a, a_down, a_along, in_b, b_down, b_along, start, floor, out, K,
+                         by_rows, gelu, t * chunk, last)  # fmt: skip
+
+
 def _run(
     a: Array, b: Flat, bias: Array | None, relu: bool, out: Array, K: int, by_rows: bool,
-    way: int | None, panels: Array | None = None,
+    way: int | None, panels: Array | None = None, gelu: Array | None = None,
 ) -> None:  # fmt: skip
-    """out = a b + bias on threads; with no way as a large product."""
+    """out = a b + bias on threads, and gelu = GELU(out); with no way as a large product."""
     n, m = out.shape
     start = _zeros(out.dtype, m) if bias is None else bias
     if not start.flags.writeable:  # another type to Numba, and start changes places with out
@@ -128,17 +201,18 @@ def _run(
         call(np.copyto, own, start)
         start = own
     floor = out.dtype.type(0 if relu else -np.inf)
-    operands = (*memory(a), *b, start, floor, out, K, by_rows)
+    operands: tuple[Any, ...] = (*memory(a), *b, start, floor, out, K, by_rows)
     portions = (n, _ROWS) if by_rows else (m, DOT_COLUMNS if way == _DOTS else _COLUMNS)
-    if way is None:
-        threads.call_on_threads(
-            _large_part, _large_parts, operands, *portions, n * m * K, _THREADS_FROM
-        )
+    if way is not None:
+        operands += (way, start if panels is None else panels)
+    if gelu is None:
+        loops = (_part, _parts) if way is not None else (_large_part, _large_parts)
     else:
-        more = (way, start if panels is None else panels)
-        threads.call_on_threads(
-            _part, _parts, operands + more, *portions, n * m * K, _THREADS_FROM
-        )  # fmt: skip
+        operands += (gelu,)
+        loops = (_gelu_part, _gelu_parts)
+        if way is None:
+            loops = (_large_gelu_part, _large_gelu_parts)
+    threads.call_on_threads(*loops, operands, *portions, n * m * K, _THREADS_FROM)
 
 
 # -------------------------------------------------------------------------------- for the others
@@ -156,30 +230,33 @@ def multiply(a: Array, b: Array, out: Array, bias: Array | None = None) -> None:
 
 def multiply_transposed(
     a: Array, bt: Array, out: Array, panels: Sequence[Array], bias: Array | None = None,
-    relu: bool = False,
+    relu: bool = False, gelu: Array | None = None,
 ) -> None:  # fmt: skip
-    """out = a btᵀ + bias, for bt (M, K), contiguous; with `relu` the positive part of that.
+    """out = a btᵀ + bias, for bt (M, K), contiguous; with `relu` the positive part of that, and
+    GELU of it in `gelu`.
 
     It is packed into `panels` first, as scratch.panels says for (N, K, M); where that gives none,
     block by block.
     """
     if config.get_matmul() == "blas":
         call(_by_blas, a, bt.T, bias, relu, out)
+        if gelu is not None:
+            gelu_forward((out,), (gelu,), (), "none")
         return
     m, k = bt.shape
     b = (bt.reshape(-1), 1, k)
     if scratch.are_dots(len(a), k, m):
-        _run(in_order(a), b, bias, relu, out, k, False, _DOTS)
+        _run(in_order(a), b, bias, relu, out, k, False, _DOTS, None, gelu)
     elif not panels:
-        _run(a, b, bias, relu, out, k, len(a) >= m, None)
+        _run(a, b, bias, relu, out, k, len(a) >= m, None, None, gelu)
     elif len(a) < 2 * m:
-        _run(a, b, bias, relu, out, k, False, _TO_PACK, panels[0])
+        _run(a, b, bias, relu, out, k, False, _TO_PACK, panels[0], gelu)
     else:  # many rows, of which each is better read by one thread alone
         threads.call_on_threads(
             pack_rows, pack_all_rows, (b[0], 0, 1, k, k, m, panels[0]), k, 16, k * m,
             _PACKING_ON_THREADS_FROM,
         )  # fmt: skip
-        _run(a, (panels[0], m, 1), bias, relu, out, k, True, _PACKED)
+        _run(a, (panels[0], m, 1), bias, relu, out, k, True, _PACKED, None, gelu)
 
 
 def _by_blas(a: Array, b: Array, bias: Array | None, relu: bool, out: Array) -> None:

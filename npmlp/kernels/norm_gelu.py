@@ -13,13 +13,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
 from npmlp.kernels import threads
 from npmlp.kernels.cache import njit, prange
 from npmlp.kernels.calls import in_order
-from npmlp.kernels.gelu import gelu_of_32, gelu_of_64, gelu_slope_32, gelu_slope_64
+from npmlp.kernels.gelu import gelu_of, gelu_slope
 from npmlp.kernels.scratch import SUM_BYTES
 from npmlp.kernels.strips import affine_strip, back_strip, kept_strip, normal_strip, total_strip
 from npmlp.kernels.vectors import wide
@@ -67,40 +65,6 @@ def _plain(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         in_order(x), none if weight is None else in_order(weight),
         none if bias is None else in_order(bias), _ALL if keep is None else in_order(keep),
     )  # fmt: skip
-
-
-# Which GELU it is, is settled by the dtype when a loop is compiled. A call that is not inlined
-# would keep the loop around it from becoming a vector's.
-
-
-def _gelu(x: Any) -> Any:
-    """x Φ(x), as in elementwise.py"""
-
-
-def _slope(x: Any) -> Any:
-    """Φ(x) + x φ(x), as in elementwise.py"""
-
-
-@overload(_gelu, jit_options={"forceinline": True})
-def _compiled_gelu(x: Any) -> Any:
-    def single(x: Any) -> Any:
-        return gelu_of_32(x)
-
-    def double(x: Any) -> Any:
-        return gelu_of_64(x)
-
-    return single if x == types.float32 else double
-
-
-@overload(_slope, jit_options={"forceinline": True})
-def _compiled_slope(x: Any) -> Any:
-    def single(x: Any) -> Any:
-        return gelu_slope_32(x)
-
-    def double(x: Any) -> Any:
-        return gelu_slope_64(x)
-
-    return single if x == types.float32 else double
 
 
 @njit(cache=True)
@@ -208,7 +172,7 @@ def _forward(
             rows = min(_ROWS, N - n)
             _affine(x, n, rows, j, columns, z, mean, invstd, w, b)
             for i in range(rows * lanes):  # by itself: one long loop, which becomes a vector's
-                z[i] = _gelu(z[i])
+                z[i] = gelu_of(z[i])
             if keep.size:
                 _kept(z, rows, keep, out, n, j, columns, scales)
             else:
@@ -236,7 +200,7 @@ def _backward(
             rows = min(_ROWS, N - n)
             _affine(x, n, rows, j, columns, z, mean, invstd, w, b)
             for i in range(rows * lanes):
-                z[i] = _slope(z[i])
+                z[i] = gelu_slope(z[i])
             if keep.size:
                 _back(dout, keep, z, x, dx, n, rows, j, columns, scales, mean, plain, weighted)
             else:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from npmlp.errors import ShapeError
-from npmlp.ops.activation import gelu_backward, gelu_forward, relu_backward, relu_forward
+from npmlp.ops.activation import GELU, gelu_backward, gelu_forward, relu_backward, relu_forward
 from npmlp.ops.conv import CONV2D, conv2d_backward, conv2d_forward, conv2d_layout
 from npmlp.ops.dropout import dropout_backward, dropout_forward, dropout_layout
 from npmlp.ops.linear import (
@@ -90,6 +90,49 @@ LINEAR_RELU = OpSpec(
     domain=away_from_zero,
     tol=LINEAR.tol,
     source="PyTorch docs, torch.nn.Linear and torch.nn.ReLU: y = max(0, x Wᵀ + b)",
+    blas=True,
+)
+
+
+def linear_gelu_forward(x: Array, weight: Array, bias: Array | None) -> tuple[Array, Array]:
+    """GELU of the linear layer, and the linear layer."""
+    z = linear_forward(x, weight, bias)
+    return gelu_forward(z, "none"), z
+
+
+def linear_gelu_backward(
+    dout: Array, inputs: Inputs, outs: Inputs, needs: Needs
+) -> tuple[Any, ...]:
+    """What comes back through the GELU goes on to the linear layer."""
+    (dlinear,) = gelu_backward(dout, (outs[1],), (), (True,), "none")
+    return linear_backward(dlinear, inputs, (), needs)
+
+
+def linear_gelu_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
+    layout = linear_layout(shapes, dtypes, attrs, needs)
+    rows = ArraySpec(layout.outs[0].shape, layout.outs[0].dtype)
+    return replace(
+        layout,
+        outs=(rows, rows),
+        n_outputs=2,
+        keep_outs=(1,) if any(needs) else (),
+        backward_scratch=(*layout.backward_scratch, rows),  # what came through the GELU
+    )
+
+
+# The product's error times the steepest slope of GELU, 1.13, and GELU's own.
+BENT = {name: 1.13 * LINEAR.tol[name] + GELU.tol[name] for name in LINEAR.tol}
+
+LINEAR_GELU = OpSpec(
+    name="linear_gelu",
+    forward=linear_gelu_forward,
+    backward=linear_gelu_backward,
+    layout=linear_gelu_layout,
+    kernels={"numba": Kernel("linear", "linear_gelu", when=floats)},
+    samples=linear_samples,
+    bad_inputs=LINEAR.bad_inputs,
+    tol=BENT,
+    source="PyTorch docs, torch.nn.Linear and torch.nn.GELU: z Φ(z) of z = x Wᵀ + b",
     blas=True,
 )
 

@@ -138,6 +138,7 @@ _SPECS: tuple[OpSpec, ...] = (
     classification.CROSS_ENTROPY_SOFT,
     # several in one pass
     fused.LINEAR_RELU,
+    fused.LINEAR_GELU,
     fused.BATCH_NORM_GELU,
     fused.CONV_RELU_POOL,
 )

@@ -61,6 +61,14 @@ PATTERNS = (
         outs=lambda chain: chain[-1].outs,
     ),
     Pattern(
+        (linear.LINEAR, activation.GELU),
+        fused.LINEAR_GELU,
+        inputs=lambda chain: chain[0].inputs,
+        attrs=lambda chain: {},
+        outs=lambda chain: (chain[1].outs[0], chain[0].outs[0]),
+        when=lambda chain: chain[1].attrs["approximate"] == "none",
+    ),
+    Pattern(
         (conv.CONV2D, activation.RELU, pool.MAX_POOL2D),
         fused.CONV_RELU_POOL,
         inputs=lambda chain: chain[0].inputs,

@@ -58,10 +58,11 @@ def _flops(entry: Forward | Backward) -> float | None:
     name, backward = entry.spec.name, isinstance(entry, Backward)
     shapes = entry.shapes if isinstance(entry, Backward) else [_shape(x) for x in entry.inputs]
     wanted = sum(entry.needs[:2]) if isinstance(entry, Backward) else 1  # products of this size
-    if name in ("linear", "linear_relu"):
+    if name in ("linear", "linear_relu", "linear_gelu"):
         m, k = shapes[1]
         rows = math.prod(shapes[0][:-1])
-        return 2.0 * rows * k * m * wanted + rows * m
+        activation = _EACH["gelu"][backward] if name == "linear_gelu" else 0
+        return 2.0 * rows * k * m * wanted + rows * m * (1 + activation)
     if name in ("conv2d", "conv_relu_pool"):
         outs = entry.dout if isinstance(entry, Backward) else entry.outs[0]
         # of each four entries of a convolution pooling keeps one

@@ -78,6 +78,28 @@ def test_linear_and_relu(dtype, rows, bias):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("width", "hidden", "rows"),
+    [(6, 35, 2), (6, 35, 20), (6, 70, 300), (600, 100, 64), (600, 5, 1100), (1100, 260, 300)],
+)  # ways of the product: columns packed by each thread, dot products, blocks of rows, a large one
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("threads", [1, 2])  # on two each has some of the columns, or of the rows
+def test_linear_and_gelu(dtype, width, hidden, rows, bias, threads):
+    npmlp.set_num_threads(threads)
+    found = compare(
+        lambda: Small(nn.Linear(width, hidden, bias=bias), nn.GELU(), nn.Linear(hidden, 4)),
+        width=width, rows=rows, dtype=dtype,
+    )  # fmt: skip
+    assert found.count("linear_gelu") == found.count("linear_gelu backward") == 1
+    assert "gelu" not in found and "gelu backward" not in found
+
+
+def test_the_gelu_of_another_form_stays_by_itself():
+    found = compare(lambda: Small(nn.Linear(6, 8), nn.GELU(approximate="tanh"), nn.Linear(8, 4)))
+    assert found.count("gelu") == found.count("gelu backward") == 1 and "linear_gelu" not in found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("width", [3, 70, 144])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("affine", [True, False])
