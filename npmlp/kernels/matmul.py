@@ -166,34 +166,11 @@ def _gelu_parts(
                    way, panels, gelu, t * chunk, last)  # fmt: skip
 
 
-@njit(cache=True)
-def _large_gelu_part(
-    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int,
-    start: Array, floor: Any, out: Array, K: int, by_rows: bool, gelu: Array, first: int, last: int,
-) -> None:  # fmt: skip
-    _large_part(in_a, a_down, a_along, in_b, b_down, b_along, start, floor, out, K, by_rows,
-                first, last)  # fmt: skip
-    _gelu_of(out, gelu, by_rows, first, last)
-
-
-@njit(cache=True, parallel=True)
-def _large_gelu_parts(
-    in_a: Array, a_down: int, a_along: int, in_b: Array, b_down: int, b_along: int,
-    start: Array, floor: Any, out: Array, K: int, by_rows: bool, gelu: Array, chunk: int,
-    chunks: int,
-) -> None:  # fmt: skip
-    for t in prange(chunks):
-        end = out.shape[0] if by_rows else out.shape[1]
-        last = end if t == chunks - 1 else (t + 1) * chunk
-        _large_gelu_part(in_a, a_down, a_along, in_b, b_down, b_along, start, floor, out, K,
-                         by_rows, gelu, t * chunk, last)  # fmt: skip
-
-
 def _run(
     a: Array, b: Flat, bias: Array | None, relu: bool, out: Array, K: int, by_rows: bool,
     way: int | None, panels: Array | None = None, gelu: Array | None = None,
 ) -> None:  # fmt: skip
-    """out = a b + bias on threads, and gelu = GELU(out); with no way as a large product."""
+    """out = a b + bias on threads, and gelu = GELU(out); without a way as a large product."""
     n, m = out.shape
     start = _zeros(out.dtype, m) if bias is None else bias
     if not start.flags.writeable:  # another type to Numba, and start changes places with out
@@ -205,13 +182,9 @@ def _run(
     portions = (n, _ROWS) if by_rows else (m, DOT_COLUMNS if way == _DOTS else _COLUMNS)
     if way is not None:
         operands += (way, start if panels is None else panels)
-    if gelu is None:
-        loops = (_part, _parts) if way is not None else (_large_part, _large_parts)
-    else:
-        operands += (gelu,)
-        loops = (_gelu_part, _gelu_parts)
-        if way is None:
-            loops = (_large_gelu_part, _large_gelu_parts)
+    loops = (_part, _parts) if way is not None else (_large_part, _large_parts)
+    if gelu is not None:
+        operands, loops = (*operands, gelu), (_gelu_part, _gelu_parts)
     threads.call_on_threads(*loops, operands, *portions, n * m * K, _THREADS_FROM)
 
 
@@ -248,7 +221,9 @@ def multiply_transposed(
     if scratch.are_dots(len(a), k, m):
         _run(in_order(a), b, bias, relu, out, k, False, _DOTS, None, gelu)
     elif not panels:
-        _run(a, b, bias, relu, out, k, len(a) >= m, None, None, gelu)
+        _run(a, b, bias, relu, out, k, len(a) >= m, None)
+        if gelu is not None:  # little beside such a product
+            gelu_forward((out,), (gelu,), (), "none")
     elif len(a) < 2 * m:
         _run(a, b, bias, relu, out, k, False, _TO_PACK, panels[0], gelu)
     else:  # many rows, of which each is better read by one thread alone
