@@ -65,7 +65,7 @@ def linear_relu_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Need
     return replace(
         layout,
         keep_outs=(0,) if any(needs) else (),
-        backward_scratch=(*layout.backward_scratch, rows),  # what came through the ReLU
+        backward_scratch=(*layout.backward_scratch, rows),  # what came through the activation
     )
 
 
@@ -109,15 +109,9 @@ def linear_gelu_backward(
 
 
 def linear_gelu_layout(shapes: Shapes, dtypes: DTypes, attrs: Attrs, needs: Needs) -> Layout:
-    layout = linear_layout(shapes, dtypes, attrs, needs)
-    rows = ArraySpec(layout.outs[0].shape, layout.outs[0].dtype)
-    return replace(
-        layout,
-        outs=(rows, rows),
-        n_outputs=2,
-        keep_outs=(1,) if any(needs) else (),
-        backward_scratch=(*layout.backward_scratch, rows),  # what came through the GELU
-    )
+    layout = linear_relu_layout(shapes, dtypes, attrs, needs)
+    kept = (1,) if any(needs) else ()
+    return replace(layout, outs=(*layout.outs, *layout.outs), n_outputs=2, keep_outs=kept)
 
 
 # The product's error times the steepest slope of GELU, 1.13, and GELU's own.
