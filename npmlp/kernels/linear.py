@@ -21,14 +21,17 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def linear_forward(
-    inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any, relu: bool = False
-) -> None:
-    """out = x weightᵀ + bias, the weight turned around into scratch; with `relu` max(0, that)."""
+    inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any, relu: bool = False,
+    gelu: Array | None = None,
+) -> None:  # fmt: skip
+    """out = x weightᵀ + bias, the weight turned around into scratch; with `relu` max(0, that), and
+    GELU of it in `gelu`.
+    """
     x, weight, bias = inputs
     if bias is not None:
         bias = in_order(bias)
     x, out = _rows(in_order(x)), _rows(outs[0])
-    multiply_transposed(x, in_order(weight), out, scratch, bias, relu)
+    multiply_transposed(x, in_order(weight), out, scratch, bias, relu, gelu)
 
 
 def linear_backward(
@@ -66,11 +69,7 @@ def linear_relu_backward(
 
 def linear_gelu_forward(inputs: tuple[Any, ...], outs: tuple[Any, ...], scratch: Any) -> None:
     """outs: GELU(z) and z = x weightᵀ + bias, which backward needs."""
-    x, weight, bias = inputs
-    if bias is not None:
-        bias = in_order(bias)
-    out, z = _rows(outs[0]), _rows(outs[1])
-    multiply_transposed(_rows(in_order(x)), in_order(weight), z, scratch, bias, gelu=out)
+    linear_forward(inputs, outs[1:], scratch, gelu=_rows(outs[0]))
 
 
 def linear_gelu_backward(

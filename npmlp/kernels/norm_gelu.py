@@ -3,7 +3,7 @@
 All that a channel needs is in its own column: mean and variance, the normalised entries, what GELU
 and the mask make of them. So each thread takes some channels and does everything for them, while
 their columns are in the cache, a vector of channels at a time (strips.py). Every number is made as
-in norm.py and elementwise.py, in the same order, so the bits are theirs.
+in norm.py, gelu.py and elementwise.py, in the same order, so the bits are theirs.
 
 Letters: x (N, C); mean, var, invstd (C,).
 """
